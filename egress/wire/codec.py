@@ -1,0 +1,130 @@
+"""Turn message dataclasses into JSON and back: strict about known fields, tolerant of unknown ones."""
+
+import dataclasses
+import ipaddress
+import json
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+T = TypeVar("T")
+
+
+class WireError(Exception):
+    """The message doesn't follow the wire format."""
+
+    code = "malformed_message"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Inclusive limits: of a value for an int, of a length for a str, list or dict."""
+
+    low: int
+    high: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """A further test on a decoded value; `test` raises ValueError to refuse."""
+
+    test: Callable[[Any], object]
+
+
+def _pattern(expression: str) -> Check:
+    compiled = re.compile(expression)
+
+    def test(value: str) -> None:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"does not match {expression}")
+
+    return Check(test)
+
+
+Address = Annotated[str, Bounds(7, 15), Check(ipaddress.IPv4Address)]
+Network = Annotated[str, Bounds(9, 18), Check(ipaddress.IPv4Network)]
+#: A Kubernetes namespace name: an RFC 1123 label.
+Namespace = Annotated[str, Bounds(1, 63), _pattern(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")]
+Identifier = Annotated[str, Bounds(1, 64), _pattern(r"[A-Za-z0-9._:-]+")]
+Text = Annotated[str, Bounds(0, 1000)]
+Count = Annotated[int, Bounds(0, 2**63 - 1)]
+
+
+def encode(message: Any) -> bytes:
+    """Return `message`, a dataclass instance, as compact UTF-8 JSON."""
+    return json.dumps(dataclasses.asdict(message), separators=(",", ":")).encode()
+
+
+def decode(kind: type[T], body: bytes) -> T:
+    """Return the `kind` that `body` holds.
+
+    Raises WireError, which names the place inside the message and what was wrong with it.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"{kind.__name__}: not JSON: {error}") from None
+    return typing.cast(T, _value(kind, data, kind.__name__))
+
+
+def _value(kind: Any, data: Any, path: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _checked(_value(args[0], data, path), args[1:], path)
+    if origin in (types.UnionType, typing.Union):
+        return _optional(args, data, path)
+    if origin is typing.Literal:
+        if not isinstance(data, str) or data not in args:
+            raise WireError(f"{path}: expected one of {', '.join(map(str, args))}")
+        return data
+    if origin in (tuple, list):
+        _expect(data, list, path)
+        return tuple(_value(args[0], item, f"{path}[{at}]") for at, item in enumerate(data))
+    if origin is dict:
+        _expect(data, dict, path)
+        return {_value(args[0], key, f"{path} key"): _value(args[1], item, f"{path}.{key}") for key, item in data.items()}
+    if dataclasses.is_dataclass(kind):
+        return _message(typing.cast("type[Any]", kind), data, path)
+    _expect(data, kind, path)
+    return data
+
+
+def _optional(args: tuple[Any, ...], data: Any, path: str) -> Any:
+    if data is None and types.NoneType in args:
+        return None
+    (inner,) = (arg for arg in args if arg is not types.NoneType)
+    return _value(inner, data, path)
+
+
+def _expect(data: Any, kind: type, path: str) -> None:
+    # bool is an int to isinstance, but "true" is no number on the wire.
+    if not isinstance(data, kind) or (kind is int and isinstance(data, bool)):
+        raise WireError(f"{path}: expected {kind.__name__}, got {type(data).__name__}")
+
+
+def _checked(value: Any, rules: tuple[Any, ...], path: str) -> Any:
+    for rule in rules:
+        if isinstance(rule, Bounds):
+            size = value if isinstance(value, int) else len(value)
+            if not rule.low <= size <= rule.high:
+                raise WireError(f"{path}: {size} is outside {rule.low}..{rule.high}")
+        elif isinstance(rule, Check):
+            try:
+                rule.test(value)
+            except ValueError as error:
+                raise WireError(f"{path}: {error}"[:300]) from None
+    return value
+
+
+def _message(kind: type[Any], data: Any, path: str) -> Any:
+    _expect(data, dict, path)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    values = {}
+    for field in dataclasses.fields(kind):
+        if field.name in data:
+            values[field.name] = _value(hints[field.name], data[field.name], f"{path}.{field.name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise WireError(f"{path}.{field.name}: missing")
+    return kind(**values)
