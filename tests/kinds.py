@@ -61,7 +61,8 @@ class Kinds:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail a run in which a required kind was skipped, or a required kind has no test at all."""
-        if self.missing() or (self._whole_run(session) and self.required - {k for ks in self.kinds.values() for k in ks}):
+        seen = {kind for kinds in self.kinds.values() for kind in kinds}
+        if self.missing() or (self._whole_run(session) and self.required - seen):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @staticmethod
@@ -87,5 +88,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the counting."""
     required = {name.strip() for name in os.environ.get("REQUIRE", "").split(",") if name.strip()}
     if unknown := required - set(ORDER):
-        raise pytest.UsageError(f"REQUIRE names no kind of test: {', '.join(sorted(unknown))}; kinds: {', '.join(ORDER)}")
+        raise pytest.UsageError(f"REQUIRE knows {', '.join(ORDER)}, but not {', '.join(sorted(unknown))}")
     config.pluginmanager.register(Kinds(required), "sluicegate-kinds")

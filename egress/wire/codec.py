@@ -1,12 +1,13 @@
 """Turn message dataclasses into JSON and back: strict about known fields, tolerant of unknown ones."""
 
 import dataclasses
+import functools
 import ipaddress
 import json
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
@@ -84,7 +85,10 @@ def _value(kind: Any, data: Any, path: str) -> Any:
         return tuple(_value(args[0], item, f"{path}[{at}]") for at, item in enumerate(data))
     if origin is dict:
         _expect(data, dict, path)
-        return {_value(args[0], key, f"{path} key"): _value(args[1], item, f"{path}.{key}") for key, item in data.items()}
+        key_kind, item_kind = args
+        return {
+            _value(key_kind, key, f"{path} key"): _value(item_kind, item, f"{path}.{key}") for key, item in data.items()
+        }
     if dataclasses.is_dataclass(kind):
         return _message(typing.cast("type[Any]", kind), data, path)
     _expect(data, kind, path)
@@ -120,11 +124,21 @@ def _checked(value: Any, rules: tuple[Any, ...], path: str) -> Any:
 
 def _message(kind: type[Any], data: Any, path: str) -> Any:
     _expect(data, dict, path)
-    hints = typing.get_type_hints(kind, include_extras=True)
     values = {}
-    for field in dataclasses.fields(kind):
-        if field.name in data:
-            values[field.name] = _value(hints[field.name], data[field.name], f"{path}.{field.name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise WireError(f"{path}.{field.name}: missing")
+    for name, hint, required in _fields(typing.cast(Hashable, kind)):
+        if name in data:
+            values[name] = _value(hint, data[name], f"{path}.{name}")
+        elif required:
+            raise WireError(f"{path}.{name}: missing")
     return kind(**values)
+
+
+@functools.cache
+def _fields(kind: Any) -> list[tuple[str, Any, bool]]:
+    """Return name, type and "must be there" of each field of the dataclass `kind`."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    missing = dataclasses.MISSING
+    return [
+        (field.name, hints[field.name], field.default is missing and field.default_factory is missing)
+        for field in dataclasses.fields(kind)
+    ]

@@ -30,7 +30,9 @@ class ControlPlane:
     `ca_file` is the PEM bundle to trust; None means the system's.
     """
 
-    def __init__(self, base_url: str, *, token: str, ca_file: str | None = None, connect_timeout_seconds: float = 5) -> None:
+    def __init__(
+        self, base_url: str, *, token: str, ca_file: str | None = None, connect_timeout_seconds: float = 5
+    ) -> None:
         parts = urllib.parse.urlsplit(base_url)
         if parts.scheme != "https" or not parts.hostname:
             raise ValueError(f"the control plane's address must be https://host[:port], not {base_url!r}")
@@ -46,7 +48,7 @@ class ControlPlane:
         Raises Refused for a clear no and ControlPlaneError for everything else that went wrong.
         """
         try:
-            status, body = self._post(PREFIX + verb, encode(message), timeout_seconds)
+            status, body = self._post_again(PREFIX + verb, encode(message), timeout_seconds)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ControlPlaneError(f"{verb}: {error or type(error).__name__}") from error
@@ -61,6 +63,20 @@ class ControlPlane:
     def close(self) -> None:
         """Drop the connection; the next call opens a new one."""
         self._connection.close()
+
+    def _post_again(self, path: str, body: bytes, timeout_seconds: float) -> tuple[int, bytes]:
+        """Post on the kept connection, or on a new one if the server has closed that, as servers do with idle ones.
+
+        Every verb may be repeated, so it does no harm if the first one had arrived.
+        """
+        kept = self._connection.sock is not None
+        try:
+            return self._post(path, body, timeout_seconds)
+        except (ConnectionError, ssl.SSLEOFError):
+            self.close()
+            if not kept:
+                raise
+            return self._post(path, body, timeout_seconds)
 
     def _post(self, path: str, body: bytes, timeout_seconds: float) -> tuple[int, bytes]:
         connection: Any = self._connection

@@ -1,0 +1,1 @@
+"""Dedicated egress: the control plane, the agents, and the messages between them."""

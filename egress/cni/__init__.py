@@ -1,0 +1,1 @@
+"""The CNI plugin: a thin shim to the node agent. Standard library only."""

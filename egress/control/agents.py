@@ -1,0 +1,226 @@
+"""What agents tell and ask: each call authenticates, does one thing in one transaction, and touches its own rows."""
+
+import hmac
+import ipaddress
+import secrets
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Max
+
+from egress.wire.messages import (
+    Done,
+    GatewayEnrol,
+    GatewayEnrolled,
+    GatewayReport,
+    GatewaySync,
+    GatewaySyncRequest,
+    NodeJoin,
+    NodeJoined,
+    NodeReport,
+    NodeSync,
+    NodeSyncRequest,
+)
+from portal.accounts.models import token_hash
+
+from . import clock, distribution, events
+from .errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
+from .health import observe_gateway, observe_node
+from .models import Assignment, AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from .wake import wake, wake_waiting
+
+_GONE = (GatewayStatus.DELETING, GatewayStatus.DELETED)
+
+# --- nodes -----------------------------------------------------------------------------------------------------------
+
+
+def node_join(*, token: str, message: NodeJoin) -> NodeJoined:
+    """Take a node into the cluster whose join token this is, or take it back, with a new credential.
+
+    Raises Unauthorized, OutsideVpc.
+    """
+    credential = "sgn_" + secrets.token_urlsafe(32)
+    with transaction.atomic():
+        # Locks the row: ordinals are given out one after the other.
+        cluster = Cluster.objects.select_for_update().filter(join_token_hash=token_hash(token)).first()
+        if cluster is None:
+            raise Unauthorized("This join token isn't valid: ask an operator for the cluster's present one.")
+        if ipaddress.IPv4Address(message.private_address) not in ipaddress.IPv4Network(cluster.vpc):
+            raise OutsideVpc(f"{message.private_address} isn't in the cluster's VPC {cluster.vpc}: check the agent.")
+        node = _joined(cluster, message, token_hash(credential))
+    return NodeJoined(node_id=str(node.pk), token=credential)
+
+
+def _joined(cluster: Cluster, message: NodeJoin, credential_hash: str) -> Node:
+    own: dict[str, Any] = {
+        "private_address": message.private_address,
+        "boot_id": message.boot_id,
+        "agent_version": message.agent_version,
+        "token_hash": credential_hash,
+        "status": NodeStatus.LIVE,
+    }
+    old = Node.objects.filter(cluster=cluster, name=message.name).first()
+    if old is None:
+        last = cluster.nodes.aggregate(last=Max("ordinal"))["last"]
+        node = Node.objects.create(cluster=cluster, name=message.name, ordinal=0 if last is None else last + 1, **own)
+    else:
+        Node.objects.filter(pk=old.pk).update(joined_at=clock.now(), **own)
+        node = Node.objects.get(pk=old.pk)
+    if old is None or (old.private_address, old.status) != (node.private_address, node.status):
+        Cluster.objects.filter(pk=cluster.pk).update(clients_revision=F("clients_revision") + 1)
+        events.record(
+            Event.Kind.NODE, "node.status", on=node, old=old.status if old else "", new=node.status,
+            reason=f"joined with {node.private_address}",
+        )  # fmt: skip
+    return node
+
+
+def node_acknowledge(*, token: str, message: NodeSyncRequest) -> Node:
+    """Take note of what a node applied, wake who waits for it, and return the node. Raises Unauthorized."""
+    node = _node(token)
+    cluster = node.cluster
+    # A revision of another history, or one that we never gave out, acknowledges nothing.
+    ours = message.epoch == str(cluster.epoch) and message.applied_revision <= cluster.revision
+    applied = (message.epoch, message.applied_revision) if ours else ("", 0)
+    if applied != (node.applied_epoch, node.applied_revision):
+        node.applied_epoch, node.applied_revision = applied
+        node.applied_at = clock.now()
+        with transaction.atomic():
+            node.save(update_fields=["applied_epoch", "applied_revision", "applied_at"])
+            wake_waiting(cluster.pk, up_to_revision=node.applied_revision)
+    return node
+
+
+def node_delta(*, token: str, message: NodeSyncRequest) -> NodeSync:
+    """Return what the node must learn. Raises Unauthorized, also when it was removed while it waited."""
+    node = _node(token)
+    return distribution.delta(node.cluster, node, message.epoch, message.applied_revision)
+
+
+def node_report(*, token: str, message: NodeReport) -> Done:
+    """Keep what a node sees, and wake who waits for it. Raises Unauthorized."""
+    node = _node(token)
+    before = (node.dataplane, node.reported_at, node.flows)
+    for name in ("boot_id", "agent_version", "dataplane", "detail", "containers", "flows", "gateways"):
+        setattr(node, name, getattr(message, name))
+    node.reported_at = clock.now()
+    fields = ["boot_id", "agent_version", "dataplane", "detail", "containers", "flows", "gateways", "reported_at"]
+    with transaction.atomic():
+        node.save(update_fields=fields)
+        observe_node(node)
+        if _lets_others_go_on(node, *before):
+            wake_waiting(node.cluster_id, up_to_revision=node.applied_revision)
+    return Done()
+
+
+def _lets_others_go_on(node: Node, dataplane: str, reported_at: Any, flows: dict[str, int]) -> bool:
+    """Say whether this report is news to an assignment that waits: not every one of thousands a minute is."""
+    works_now = node.dataplane == "ok" and dataplane != "ok"
+    first_since_applied = node.applied_at is not None and (reported_at is None or reported_at < node.applied_at)
+    emptied = any(count and not node.flows.get(gateway) for gateway, count in flows.items())
+    return works_now or first_since_applied or emptied
+
+
+def _node(token: str) -> Node:
+    live = Node.objects.select_related("cluster").filter(status=NodeStatus.LIVE)
+    node = live.filter(token_hash=token_hash(token)).first()
+    if node is None:
+        raise Unauthorized("This node credential isn't valid (any more): join again.")
+    return node
+
+
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> GatewayEnrolled:
+    """Give a gateway its credential; a second enrolment inside the window replaces the first.
+
+    Raises Unauthorized, WindowClosed, WrongAddress, and NotYet while its address isn't known.
+    """
+    gateway = _enrolling(token, message.gateway_id)
+    if gateway.public_address is None:
+        # It is up before we know its address: ask the provider now.
+        wake([gateway.assignment_id])
+        raise NotYet
+    if gateway.enrolment_until is None or gateway.enrolment_until < clock.now():
+        raise WindowClosed
+    if remote_address != gateway.public_address:
+        raise WrongAddress
+    credential = "sgg_" + secrets.token_urlsafe(32)
+    open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
+    if not open_window.update(
+        token_hash=token_hash(credential), boot_id=message.boot_id, agent_version=message.agent_version
+    ):
+        raise WindowClosed
+    return GatewayEnrolled(token=credential)
+
+
+def _enrolling(token: str, gateway_id: str) -> Gateway:
+    """Return the gateway whose secret this is; a wrong secret and an unknown gateway look the same."""
+    try:
+        key = UUID(gateway_id)
+    except ValueError:
+        raise Unauthorized from None
+    gateway = Gateway.objects.exclude(provisioning_status__in=_GONE).filter(pk=key).first()
+    expected = gateway.enrolment_hash if gateway else ""
+    if not hmac.compare_digest(expected, token_hash(token)) or gateway is None:
+        raise Unauthorized("This enrolment secret isn't valid for this gateway.")
+    return gateway
+
+
+def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
+    """Take note of the client list that a gateway applied, and return the gateway. Raises Unauthorized."""
+    gateway = _gateway(token)
+    if gateway.applied_clients_revision != message.applied_revision:
+        gateway.applied_clients_revision = message.applied_revision
+        with transaction.atomic():
+            gateway.save(update_fields=["applied_clients_revision"])
+            _wake_provisioning(gateway)
+    return gateway
+
+
+def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
+    """Return whose packets the gateway forwards. Raises Unauthorized, also when it was given up while it waited."""
+    del message
+    gateway = _gateway(token)
+    cluster = gateway.assignment.cluster
+    live = Node.objects.filter(cluster=cluster, status=NodeStatus.LIVE).order_by("ordinal")
+    return GatewaySync(
+        revision=cluster.clients_revision,
+        public_address=gateway.public_address or "",
+        vpc=cluster.vpc,
+        # An address that a new node inherited counts once.
+        clients=tuple(dict.fromkeys(live.values_list("private_address", flat=True))),
+        probe_key=cluster.probe_key,
+    )
+
+
+def gateway_report(*, token: str, message: GatewayReport) -> Done:
+    """Keep what a gateway sees of itself, and wake its assignment when it begins to forward. Raises Unauthorized."""
+    gateway = _gateway(token)
+    begins = message.forwarding and not gateway.forwarding
+    for name in ("boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out"):
+        setattr(gateway, name, getattr(message, name))
+    gateway.reported_at = clock.now()
+    fields = ["boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out", "reported_at"]
+    with transaction.atomic():
+        gateway.save(update_fields=fields)
+        recovered = gateway.health != "healthy"
+        observe_gateway(gateway)
+        if begins or recovered:
+            _wake_provisioning(gateway)
+    return Done()
+
+
+def _wake_provisioning(gateway: Gateway) -> None:
+    waiting = Assignment.objects.filter(pk=gateway.assignment_id, status=AssignmentStatus.PROVISIONING)
+    wake(waiting.values_list("pk", flat=True))
+
+
+def _gateway(token: str) -> Gateway:
+    known = Gateway.objects.select_related("assignment__cluster").exclude(provisioning_status__in=_GONE)
+    gateway = known.filter(token_hash=token_hash(token)).first()
+    if gateway is None:
+        raise Unauthorized("This gateway credential isn't valid (any more): enrol again.")
+    return gateway

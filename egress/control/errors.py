@@ -1,0 +1,133 @@
+"""What can go wrong in the control plane, for those who call it. Every leaf has a stable code."""
+
+from typing import ClassVar
+
+
+class EgressError(Exception):
+    """The request can't be carried out."""
+
+    code: ClassVar[str] = "egress_error"
+    http_status: ClassVar[int] = 400
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class NotAllowed(EgressError):
+    """You may look at this app but not change its egress; ask an owner of the team for the member role."""
+
+    code = "not_allowed"
+    http_status = 403
+
+
+class AdmissionRefused(EgressError):
+    """A policy of the platform refuses dedicated egress for this app."""
+
+    code = "admission_refused"
+    http_status = 403
+
+
+class AppUnknown(EgressError):
+    """There is no such app among yours; check the id and the team."""
+
+    code = "app_unknown"
+    http_status = 404
+
+
+class StillDisabling(EgressError):
+    """Dedicated egress of this app is still being disabled; enable it again once its addresses are released."""
+
+    code = "still_disabling"
+    http_status = 409
+
+
+class NothingToRetry(EgressError):
+    """Dedicated egress of this app hasn't failed, so there is nothing to retry."""
+
+    code = "nothing_to_retry"
+    http_status = 409
+
+
+class ClusterFull(EgressError):
+    """This app's cluster has no room for another pair of gateways; ask the platform's operators."""
+
+    code = "cluster_full"
+    http_status = 409
+
+
+class NodeGone(EgressError):
+    """This node was removed already; there is nothing left to do."""
+
+    code = "node_removed"
+    http_status = 409
+
+
+class TransitionNotAllowed(EgressError):
+    """The row can't move to that status from the one it has."""
+
+    code = "transition_not_allowed"
+    http_status = 409
+
+
+class TransitionConflict(EgressError):
+    """Somebody else moved the row first; look at it again and decide anew."""
+
+    code = "transition_conflict"
+    http_status = 409
+
+
+class LeaseLost(EgressError):
+    """Another worker has this row now; leave it alone."""
+
+    code = "lease_lost"
+    http_status = 409
+
+
+# --- what agents are told --------------------------------------------------------------------------------------------
+
+
+class Unauthorized(EgressError):
+    """The bearer token isn't valid here: join or enrol again."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class Malformed(EgressError):
+    """The message can't be read."""
+
+    code = "malformed_message"
+
+
+class TooLarge(EgressError):
+    """The message is larger than the agent API takes."""
+
+    code = "too_large"
+    http_status = 413
+
+
+class WrongAddress(EgressError):
+    """Enrolment works only from the gateway's own public address."""
+
+    code = "wrong_address"
+    http_status = 403
+
+
+class WindowClosed(EgressError):
+    """The enrolment window of this gateway is closed; an operator opens it by a rebuild."""
+
+    code = "window_closed"
+    http_status = 403
+
+
+class NotYet(EgressError):
+    """The control plane doesn't know this gateway's address yet; try again in a second."""
+
+    code = "not_yet"
+    http_status = 503
+
+
+class OutsideVpc(EgressError):
+    """The node's private address isn't in the cluster's VPC; check the agent's private_address."""
+
+    code = "outside_vpc"

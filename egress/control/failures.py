@@ -1,0 +1,87 @@
+"""What a failed call to the provider means: try again and when, or stop and say so. And the words for customers."""
+
+import random
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from egress.provider.base import AccessRefused, NoCapacity, ProviderError, RateLimited, Rejected
+
+from .plan import Act
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The assignment goes to error; a person must do something."""
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """The same step is taken again after this long."""
+
+    after_seconds: float
+
+
+#: Acts that are never given up: a VM that isn't deleted costs money and is somebody's address.
+_DELETIONS = frozenset({Act.BEGIN_DELETE, Act.DELETE})
+_LASTING = (NoCapacity, AccessRefused, Rejected)
+
+_WORDS = {
+    "provider_no_capacity": (
+        "There is no room for new gateways in this app's region at the moment. "
+        "Your app keeps its shared addresses. Retry later, or ask support for another region."
+    ),
+    "provider_access_refused": (
+        "The platform can't create gateways: its access to the cloud provider was refused. "
+        "Your app keeps its shared addresses. Our operators must renew the access; retry after that."
+    ),
+    "provider_rejected": (
+        "The cloud provider refused to create this app's gateways as they are set up. "
+        "Your app keeps its shared addresses. Our operators must correct the set-up; retry after that."
+    ),
+    "gateway_boot_timeout": (
+        "A gateway of this app was created but didn't start to work in time. "
+        "Your app keeps its shared addresses. Retry: the gateway is then replaced by a new one."
+    ),
+    "gateway_lost": (
+        "A gateway of this app disappeared at the cloud provider before it was in use. "
+        "Your app keeps its shared addresses. Retry: the gateway is then replaced by a new one."
+    ),
+}
+_GAVE_UP = (
+    "The cloud provider didn't answer as it should, many times in a row. "
+    "Your app keeps its shared addresses. Retry later; nothing is lost."
+)
+_TRYING = {
+    "provider_rate_limited": "The cloud provider asks us to slow down; we go on by ourselves in a moment.",
+    "provider_outcome_unknown": "The cloud provider's answer got lost; we check what happened and go on by ourselves.",
+}
+_TRYING_ANYHOW = (
+    "The cloud provider has trouble answering; we keep trying by ourselves. There is nothing for you to do."
+)
+
+
+def verdict(error: ProviderError, act: Act, *, attempts: int, dice: float | None = None) -> GiveUp | TryAgain:
+    """Decide after the failed call number `attempts`, from 1 on. `dice` in 0..1 spreads the pauses."""
+    if act not in _DELETIONS and (isinstance(error, _LASTING) or attempts >= settings.EGRESS_PROVIDER_ATTEMPTS):
+        return GiveUp()
+    pause = backoff_seconds(attempts, dice)
+    return TryAgain(max(pause, error.retry_after_seconds) if isinstance(error, RateLimited) else pause)
+
+
+def backoff_seconds(attempts: int, dice: float | None = None) -> float:
+    """Return how long to pause after `attempts` failures: doubling from 1 s, bounded, half of it by chance."""
+    longest = min(float(settings.EGRESS_BACKOFF_MAX_SECONDS), 2.0 ** min(attempts - 1, 20))
+    # No secret hangs on these dice: they keep workers from calling in step.
+    chance = random.random() if dice is None else dice  # noqa: S311
+    return longest * (0.5 + chance / 2)
+
+
+def stopped_message(code: str) -> str:
+    """Tell a customer why their app's egress needs attention, and what to do."""
+    return _WORDS.get(code, _GAVE_UP)
+
+
+def trying_message(code: str) -> str:
+    """Tell a customer what holds things up while we try again."""
+    return _TRYING.get(code, _TRYING_ANYHOW)

@@ -1,0 +1,72 @@
+"""What we observe of nodes and gateways: computed from their reports and their age, an event on every change."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from . import clock, events
+from .models import Event, Gateway, GatewayStatus, Health, Node, NodeStatus
+
+#: Only what serves, or is meant to, is healthy or not.
+OBSERVED = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE)
+#: At most this many rows change their health in one look; the next look takes the rest.
+BATCH = 500
+
+
+def gateway_health(*, forwarding: bool, reported_at: datetime | None, now: datetime) -> Health:
+    """Judge a gateway by its last report: unknown before the first, unhealthy when it is old or says no."""
+    if reported_at is None:
+        return Health.UNKNOWN
+    return Health.HEALTHY if forwarding and not _stale(reported_at, now) else Health.UNHEALTHY
+
+
+def node_health(*, dataplane: str, reported_at: datetime | None, now: datetime) -> Health:
+    """Judge a node by its last report; one that is starting isn't sick yet."""
+    if reported_at is None or (dataplane == "starting" and not _stale(reported_at, now)):
+        return Health.UNKNOWN
+    return Health.HEALTHY if dataplane == "ok" and not _stale(reported_at, now) else Health.UNHEALTHY
+
+
+def observe_gateway(gateway: Gateway) -> None:
+    """Bring `gateway.health` up to date."""
+    health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
+    _save(gateway, "gateway.health", health, gateway.detail)
+
+
+def observe_node(node: Node) -> None:
+    """Bring `node.health` up to date."""
+    health = node_health(dataplane=node.dataplane, reported_at=node.reported_at, now=clock.now())
+    _save(node, "node.health", health, node.detail)
+
+
+def watch_silence() -> None:
+    """Find nodes and gateways that fell silent, and mark them unhealthy."""
+    silent = Q(reported_at__lt=clock.now() - _silence()) & ~Q(health=Health.UNHEALTHY)
+    for node in Node.objects.filter(silent, status=NodeStatus.LIVE)[:BATCH]:
+        observe_node(node)
+    gateways = Gateway.objects.filter(silent, provisioning_status__in=OBSERVED).select_related("assignment")
+    for gateway in gateways[:BATCH]:
+        observe_gateway(gateway)
+
+
+def _silence() -> timedelta:
+    return timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
+
+
+def _stale(reported_at: datetime, now: datetime) -> bool:
+    return now - reported_at > _silence()
+
+
+def _save(row: Gateway | Node, subject: str, new: Health, detail: str) -> None:
+    if row.health == new:
+        return
+    reason = detail
+    if row.reported_at and _stale(row.reported_at, clock.now()):
+        reason = f"no report since {row.reported_at:%H:%M:%S} UTC"
+    with transaction.atomic():
+        # By compare-and-swap: of two that see the same change, one writes the event.
+        if type(row).objects.filter(pk=row.pk, health=row.health).update(health=new):
+            events.record(Event.Kind.HEALTH, subject, on=row, old=row.health, new=new, reason=reason)
+    row.health = new

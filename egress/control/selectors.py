@@ -1,0 +1,214 @@
+"""What may be seen, and by whom: reads only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from portal.accounts.models import ApiToken
+
+from .errors import AppUnknown
+from .models import (
+    App,
+    Assignment,
+    AssignmentStatus,
+    EgressType,
+    Event,
+    Gateway,
+    GatewayStatus,
+    Node,
+    NodeStatus,
+    Wish,
+)
+from .progress import Step, steps_of
+from .services import Actor, current_assignment
+
+EVENTS_SHOWN = 20
+NODES_SHOWN = 500
+
+IpStatus = Literal["ASSIGNING", "ASSIGNED", "REMOVED"]
+_IP_STATUS: dict[str, IpStatus] = {
+    AssignmentStatus.ACTIVE: "ASSIGNED",
+    AssignmentStatus.DRAINING: "ASSIGNED",
+    AssignmentStatus.RELEASING: "REMOVED",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DedicatedIp:
+    """One of the app's two addresses; `ip` is None until the provider gave it."""
+
+    id: str
+    ip: str | None
+    status: IpStatus
+    slot: int
+    #: "A" or "B"
+    gateway: str
+    #: "unknown", "healthy" or "unhealthy"
+    health: str
+    provisioning_status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One live node, as this app sees it; `slot` is the gateway that it uses, None while it uses none."""
+
+    name: str
+    containers: int
+    slot: int | None
+    applied: bool
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressView:
+    """All that a page or the API shows of one app's egress. Without an assignment `status` and `wish` are ""."""
+
+    app: App
+    type: EgressType
+    status: str
+    wish: str
+    since: datetime | None
+    ips: tuple[DedicatedIp, ...]
+    steps: tuple[Step, ...]
+    nodes: tuple[NodeView, ...]
+    error_code: str
+    error_message: str
+    can_enable: bool
+    can_disable: bool
+    can_retry: bool
+    #: The latest ones, newest first.
+    events: tuple[Event, ...]
+    lagging_nodes: tuple[str, ...]
+    #: True while something is going on: worth polling.
+    busy: bool
+
+
+def apps_of(actor: Actor) -> QuerySet[App]:
+    """Return the apps of the teams that `actor` belongs to."""
+    apps = App.objects.select_related("team", "cluster")
+    if isinstance(actor, ApiToken):
+        return apps.filter(team_id=actor.team_id)
+    return apps.filter(team__memberships__user=actor)
+
+
+def app_for(actor: Actor, app_id: UUID | str) -> App:
+    """Return one of `actor`'s apps. Raises AppUnknown, which doesn't tell whether another team has it."""
+    try:
+        return apps_of(actor).get(pk=app_id if isinstance(app_id, UUID) else UUID(app_id))
+    except (App.DoesNotExist, ValueError):
+        raise AppUnknown from None
+
+
+def live_nodes(cluster_id: int) -> list[Node]:
+    """Return the nodes that must know every route of the cluster, by ordinal."""
+    return list(Node.objects.filter(cluster_id=cluster_id, status=NodeStatus.LIVE).order_by("ordinal"))
+
+
+def has_applied(node: Node, assignment: Assignment) -> bool:
+    """Say whether `node` applied the revision that `assignment` waits for, in the history that is valid now."""
+    target = assignment.target_revision
+    epoch = str(assignment.cluster.epoch)
+    return target is not None and node.applied_epoch == epoch and node.applied_revision >= target
+
+
+def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -> tuple[str, ...]:
+    """Name the live nodes that `assignment` waits for, because of their revision or of their data plane."""
+    if assignment.target_revision is None:
+        return ()
+    routed = assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
+    considered = live_nodes(assignment.cluster_id) if nodes is None else nodes
+    return tuple(
+        node.name for node in considered if not has_applied(node, assignment) or (routed and node.dataplane != "ok")
+    )
+
+
+def egress_view(app: App) -> EgressView:
+    """Return everything about `app`'s egress, in five queries whatever the number of nodes."""
+    assignment = current_assignment(app)
+    events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
+    if assignment is None:
+        return _shared_view(app, events)
+    gateways = _latest_per_slot(assignment)
+    nodes = live_nodes(assignment.cluster_id)
+    enabled = assignment.wish == Wish.ENABLED
+    lagging = lagging_nodes(assignment, nodes)
+    return EgressView(
+        app=app,
+        type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
+        status=assignment.status,
+        wish=assignment.wish,
+        since=assignment.status_since,
+        ips=tuple(_dedicated_ip(gateway, assignment) for gateway in gateways),
+        steps=steps_of(assignment, gateways, nodes=len(nodes), lagging=len(lagging)),
+        nodes=tuple(_node_view(node, assignment) for node in nodes[:NODES_SHOWN]),
+        error_code=assignment.error_code,
+        error_message=assignment.error_message,
+        can_enable=False,
+        can_disable=enabled,
+        can_retry=enabled and assignment.status == AssignmentStatus.ERROR,
+        events=events,
+        lagging_nodes=lagging,
+        busy=not enabled or assignment.status not in {AssignmentStatus.ACTIVE, AssignmentStatus.ERROR},
+    )
+
+
+def _shared_view(app: App, events: tuple[Event, ...]) -> EgressView:
+    return EgressView(
+        app=app,
+        type=EgressType.AUTOASSIGN,
+        status="",
+        wish="",
+        since=None,
+        ips=(),
+        steps=(),
+        nodes=(),
+        error_code="",
+        error_message="",
+        can_enable=True,
+        can_disable=False,
+        can_retry=False,
+        events=events,
+        lagging_nodes=(),
+        busy=False,
+    )
+
+
+def dedicated_ips(assignment: Assignment) -> tuple[DedicatedIp, ...]:
+    """Return the assignment's addresses by slot; asks nothing where its gateways are prefetched."""
+    return tuple(_dedicated_ip(gateway, assignment) for gateway in _latest_per_slot(assignment))
+
+
+def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
+    in_order = sorted(assignment.gateways.all(), key=lambda gateway: (gateway.slot, gateway.created_at))
+    return list({gateway.slot: gateway for gateway in in_order}.values())
+
+
+def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
+    gone = gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
+    return DedicatedIp(
+        id=str(gateway.pk),
+        ip=gateway.public_address,
+        status="REMOVED" if gone else _IP_STATUS.get(assignment.status, "ASSIGNING"),
+        slot=gateway.slot,
+        gateway="AB"[gateway.slot],
+        health=gateway.health,
+        provisioning_status=gateway.provisioning_status,
+        detail=gateway.detail,
+    )
+
+
+def _node_view(node: Node, assignment: Assignment) -> NodeView:
+    applied = has_applied(node, assignment)
+    routed = applied and assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
+    return NodeView(
+        name=node.name,
+        containers=node.containers.get(assignment.app.namespace, 0),
+        slot=(node.ordinal + assignment.spread) % 2 if routed else None,
+        applied=applied,
+        alive=node.health == "healthy",
+    )

@@ -1,0 +1,224 @@
+"""Take one step of the plan: no decisions here. Every step is idempotent and writes only under the lease.
+
+What the provider is asked to make is committed before it is asked, so that a crash at any line is found again:
+a gateway in `creating` may have a VM under its tag, one in `deleting` may have one still.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
+from portal.accounts.models import token_hash
+
+from . import clock, distribution, events, naming
+from .enrolment import enrolment_secret, user_data_of
+from .failures import stopped_message
+from .lease import Lease
+from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health
+from .plan import Act, Step
+from .transitions import assignment_transition, gateway_transition
+
+#: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
+SETTLING = timedelta(minutes=1)
+#: What a move forward clears: the failures that came before it.
+_FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One assignment under a lease, and the way to the provider, which is opened only when a step needs it."""
+
+    lease: Lease
+    assignment: Assignment
+    open_provider: Callable[[], Provider]
+
+
+def take(step: Step, work: Work) -> None:
+    """Take `step`. Raises ProviderErrors, LeaseLost and TransitionConflict."""
+    if step.gateway_id is not None:
+        _GATEWAY_STEPS[step.act](work, _gateway(step.gateway_id))
+    elif step.slot is not None:
+        _add_gateway(work, step.slot)
+    else:
+        _ASSIGNMENT_STEPS[step.act](work)
+
+
+def fail(work: Work, code: str, detail: str) -> None:
+    """Bring the assignment to error: `code` and its words for the customer, `detail` for operators."""
+    assignment_transition(
+        assignment=work.assignment,
+        to=AssignmentStatus.ERROR,
+        reason=f"{code}: {detail}",
+        **{**_FRESH, "error_code": code, "error_message": stopped_message(code)},
+    )
+
+
+def _gateway(gateway_id: UUID) -> Gateway:
+    return Gateway.objects.select_related("assignment__app", "assignment__cluster").get(pk=gateway_id)
+
+
+def _move(work: Work, gateway: Gateway, to: GatewayStatus, reason: str = "", **changes: Any) -> None:
+    with work.lease.fenced():
+        gateway_transition(gateway=gateway, to=to, reason=reason, **changes)
+        Assignment.objects.filter(pk=work.assignment.pk).update(**_FRESH)
+
+
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+def _add_gateway(work: Work, slot: int) -> None:
+    with work.lease.fenced():
+        gateway = Gateway.objects.create(assignment=work.assignment, slot=slot)
+        events.record(
+            Event.Kind.STATUS, "gateway.status", on=gateway, new=gateway.provisioning_status, reason="replacement"
+        )
+
+
+def _begin_create(work: Work, gateway: Gateway) -> None:
+    secret_hash = token_hash(enrolment_secret(gateway.pk))
+    _move(work, gateway, GatewayStatus.CREATING, enrolment_hash=secret_hash)
+
+
+def _create(work: Work, gateway: Gateway) -> None:
+    cluster = gateway.assignment.cluster
+    tag = naming.gateway_tag(gateway.pk)
+    spec = ServerSpec(
+        name=naming.server_name(gateway.pk),
+        region=cluster.region,
+        size=cluster.gateway_size,
+        image=cluster.gateway_image,
+        user_data=user_data_of(gateway),
+        vpc_id=cluster.vpc_id,
+        tags=(naming.installation_tag(), tag),
+    )
+    work.lease.renew()
+    server = work.open_provider().create_or_adopt(spec, tag=tag)
+    _move(
+        work,
+        gateway,
+        GatewayStatus.BOOTING,
+        f"server {server.id}",
+        server_id=server.id,
+        enrolment_until=clock.now() + timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),
+        **_addresses(server),
+    )
+
+
+def _poll(work: Work, gateway: Gateway) -> None:
+    try:
+        server = work.open_provider().get(gateway.server_id)
+    except NotFound as error:
+        if clock.now() - gateway.status_since < SETTLING:
+            raise Unavailable(f"server {gateway.server_id} isn't known yet: {error}") from error
+        _fail_gateway(work, gateway, "gateway_lost", f"server {gateway.server_id} is gone: {error}")
+        return
+    addresses = _addresses(server)
+    if addresses:
+        with work.lease.fenced():
+            Gateway.objects.filter(pk=gateway.pk).update(**addresses)
+
+
+def _addresses(server: Server) -> dict[str, str]:
+    """Return both addresses of `server` as columns, or nothing while one of them is missing."""
+    if server.public_address is None or server.private_address is None:
+        return {}
+    return {"public_address": server.public_address, "private_address": server.private_address}
+
+
+def _mark_ready(work: Work, gateway: Gateway) -> None:
+    # It enrolled, so the window closes: its user data is worth nothing from now on.
+    _move(work, gateway, GatewayStatus.READY, enrolment_until=None)
+
+
+def _fail_boot(work: Work, gateway: Gateway) -> None:
+    heard = f"last report at {gateway.reported_at:%H:%M:%S} UTC" if gateway.reported_at else "it never reported"
+    detail = f"server {gateway.server_id} doesn't forward after {settings.EGRESS_BOOT_LIMIT_SECONDS} s; {heard}"
+    _fail_gateway(work, gateway, "gateway_boot_timeout", f"{detail}. {gateway.detail}".strip())
+
+
+def _fail_gateway(work: Work, gateway: Gateway, code: str, detail: str) -> None:
+    with work.lease.fenced():
+        gateway_transition(gateway=gateway, to=GatewayStatus.ERROR, reason=f"{code}: {detail}")
+        fail(work, code, f"gateway {'AB'[gateway.slot]}: {detail}")
+
+
+def _begin_delete(work: Work, gateway: Gateway) -> None:
+    # Its credentials are void at once.
+    _move(work, gateway, GatewayStatus.DELETING, token_hash=None, enrolment_hash="", enrolment_until=None)
+
+
+def _delete(work: Work, gateway: Gateway) -> None:
+    """Delete every VM under the gateway's tag; deleted is what the provider no longer lists."""
+    provider, tag = work.open_provider(), naming.gateway_tag(gateway.pk)
+    work.lease.renew()
+    servers = {server.id for server in provider.list_by_tag(tag)}
+    for server_id in sorted(servers | ({gateway.server_id} - {""})):
+        provider.delete(server_id)
+    if servers and provider.list_by_tag(tag):
+        return
+    _move(work, gateway, GatewayStatus.DELETED, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
+
+
+# --- the assignment --------------------------------------------------------------------------------------------------
+
+
+def _distribute(work: Work) -> None:
+    _publish_and_move(work, "active", AssignmentStatus.DISTRIBUTING)
+
+
+def _activate(work: Work) -> None:
+    with work.lease.fenced():
+        assignment_transition(assignment=work.assignment, to=AssignmentStatus.ACTIVE, **_FRESH)
+
+
+def _drain(work: Work) -> None:
+    _publish_and_move(work, "draining", AssignmentStatus.DRAINING)
+
+
+def _release(work: Work) -> None:
+    assignment = work.assignment
+    with work.lease.fenced():
+        routed = distribution.has_route(assignment)
+        namespace = assignment.app.namespace
+        revision = distribution.publish(assignment.cluster_id, namespace, None) if routed else None
+        assignment_transition(assignment=assignment, to=AssignmentStatus.RELEASING, target_revision=revision, **_FRESH)
+
+
+def _finish(work: Work) -> None:
+    with work.lease.fenced():
+        assignment_transition(
+            assignment=work.assignment, to=AssignmentStatus.RELEASED, released_at=clock.now(), **_FRESH
+        )
+
+
+def _publish_and_move(work: Work, state: Any, to: AssignmentStatus) -> None:
+    assignment = work.assignment
+    with work.lease.fenced():
+        route = distribution.route_of(assignment, state)
+        revision = distribution.publish(assignment.cluster_id, route.namespace, route)
+        assignment_transition(
+            assignment=assignment, to=to, reason=f"revision {revision}", target_revision=revision, **_FRESH
+        )
+
+
+_GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
+    Act.BEGIN_CREATE: _begin_create,
+    Act.CREATE: _create,
+    Act.POLL: _poll,
+    Act.MARK_READY: _mark_ready,
+    Act.FAIL_BOOT: _fail_boot,
+    Act.BEGIN_DELETE: _begin_delete,
+    Act.DELETE: _delete,
+}
+_ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
+    Act.DISTRIBUTE: _distribute,
+    Act.ACTIVATE: _activate,
+    Act.DRAIN: _drain,
+    Act.RELEASE: _release,
+    Act.FINISH: _finish,
+}

@@ -1,0 +1,31 @@
+"""What workers run. No logic here; time limits and acknowledgement are settings. All may run twice, or at once."""
+
+from uuid import UUID
+
+from celery import shared_task
+
+from . import duplicates, health, reconcile
+
+
+@shared_task
+def reconcile_assignment(assignment_id: str) -> None:
+    """Go on with one assignment."""
+    reconcile.reconcile(UUID(assignment_id))
+
+
+@shared_task
+def sweep() -> None:
+    """Find what is due: every second."""
+    reconcile.sweep()
+
+
+@shared_task
+def watch() -> None:
+    """Find who fell silent: every few seconds."""
+    health.watch_silence()
+
+
+@shared_task
+def tidy() -> None:
+    """Delete VMs that a gateway has too many: every half minute."""
+    duplicates.delete_duplicates()

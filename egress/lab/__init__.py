@@ -1,0 +1,1 @@
+"""A cloud, a small container platform and an internet, made of Linux network namespaces."""

@@ -1,0 +1,112 @@
+"""The lab's daemon: builds the world, keeps the agents, serves the cloud API and the control socket."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+
+from . import observer, world
+from .agents import Agent, AgentPaths
+from .cloud import create_app, server_config
+from .commands import Commands
+from .config import CloudConfig, LabConfig
+from .containers import Containers
+from .control import ControlServer
+from .droplets import Droplets
+from .errors import LabError
+from .nodes import chain
+from .observer import Server, Servers, Sniffer
+from .process import check
+
+RUN = Path("/run")
+RUN_SIZE = "256m"
+logger = logging.getLogger(__name__)
+
+
+def serve(config: LabConfig) -> int:
+    """Run the lab until SIGTERM or SIGINT; return the exit code. Must run in namespaces of its own."""
+    try:
+        return asyncio.run(_serve(config))
+    except LabError as error:
+        logger.error("the lab can't start: %s", error)  # noqa: TRY400 - the message says it all
+        return 1
+
+
+async def _serve(config: LabConfig) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    began = time.monotonic()
+    async with _lab(config, stop) as tasks:
+        logger.info("the lab is up after %.1f s; control socket %s", time.monotonic() - began, config.control_socket)
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        broken = done - {stopping}
+        for task in broken:
+            logger.error("%s ended: %r", task.get_name(), task.exception())
+        return 1 if broken else 0
+
+
+@contextlib.asynccontextmanager
+async def _lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Start everything; yield the tasks that must not end."""
+    await check(["mount", "-t", "tmpfs", "-o", f"mode=755,size={RUN_SIZE}", "lab", str(RUN)])
+    await world.build(config.nodes)
+    servers = Servers()
+    sniffer = Sniffer(world.OBSERVER, servers)
+    await sniffer.start()
+    listening = open_sockets(config, servers)
+    state_dir = Path(config.state_dir)
+    chains = {
+        node.name: chain(node, AgentPaths(node, state_dir), python=config.python, with_plugin=config.agent is not None)
+        for node in config.nodes
+    }
+    agents = {
+        node.name: Agent(node, config.agent, state_dir=state_dir, python=config.python)
+        for node in config.nodes
+        if config.agent is not None
+    }
+    droplets = Droplets(RUN / "lab/droplets")
+    commands = Commands(config, Containers(chains), droplets, agents, sniffer, stop)
+    jobs: dict[str, Awaitable[None]] = {
+        "internet servers": servers.serve(listening),
+        "control socket": ControlServer(Path(config.control_socket), commands.table()).serve(),
+    }
+    if config.cloud:
+        jobs["cloud API"] = serve_cloud(config.cloud, droplets)
+    tasks = [asyncio.ensure_future(job) for job in jobs.values()]
+    for task, name in zip(tasks, jobs, strict=True):
+        task.set_name(name)
+    for agent in agents.values():
+        agent.start()
+    try:
+        yield tasks
+    finally:
+        # The namespaces end with this process; agents get to write what they are writing.
+        await asyncio.gather(*(agent.stop() for agent in agents.values()))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def open_sockets(config: LabConfig, servers: Servers) -> list[socket.socket]:
+    """Open the internet's servers, and each node's metadata address and service backend; start the datagram one."""
+    servers.serve_echo(observer.listen_udp(world.OBSERVER, observer.ECHO_PORT))
+    sockets = [observer.listen_tcp(world.OBSERVER, "", observer.HTTP_PORT)]
+    for node in config.nodes:
+        sockets.append(observer.listen_tcp(node.namespace, world.METADATA_ADDRESS, 80))
+        sockets.append(observer.listen_tcp(node.namespace, node.private_address, world.SERVICE_BACKEND_PORT))
+    return sockets
+
+
+async def serve_cloud(config: CloudConfig, droplets: Droplets) -> None:
+    """Serve the cloud API on the inherited socket until cancelled."""
+    app = create_app(droplets, tokens=config.tokens)
+    listening = socket.socket(fileno=config.fd)
+    options = server_config(app, host="", port=0, certificate=Path(config.cert_file), key=Path(config.key_file))
+    await Server(options).serve(sockets=[listening])

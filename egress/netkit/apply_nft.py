@@ -1,0 +1,99 @@
+"""Read our tables from the kernel in the shape that `plan` compares, and remember what we wrote.
+
+nftables prints a rule otherwise than it was written. So a chain's listing is taken as the print of our text at the
+first look after writing it; from then on any other print means that someone altered it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .nft import Nft, NftError
+from .plan import SeenTable
+from .ruleset import TABLE, Table
+
+
+@dataclass(slots=True)
+class Written:
+    """Per chain ("family/name") the text that we wrote, and the print that it had then ("" not yet known)."""
+
+    chains: dict[str, tuple[str, tuple[str, ...], str]] = field(default_factory=dict)
+
+    def note(self, table: Table) -> None:
+        """Take down that `table` was written; a text that is new has no print yet."""
+        for name, chain in table.chains.items():
+            known = self.chains.get(f"{table.family}/{name}")
+            if known is None or known[:2] != (chain.hook, chain.rules):
+                self.chains[f"{table.family}/{name}"] = (chain.hook, chain.rules, "")
+        for key in [key for key in self.chains if key.startswith(f"{table.family}/")]:
+            if key.partition("/")[2] not in table.chains:
+                del self.chains[key]
+
+    def forget(self, family: str) -> None:
+        """Take no print of `family` for granted any more: its next writing is the first."""
+        for key in [key for key in self.chains if key.startswith(f"{family}/")]:
+            del self.chains[key]
+
+
+def observe_table(nft: Nft, family: str, written: Written) -> SeenTable | None:
+    """Return our table of `family` as the kernel holds it, None when it isn't there."""
+    try:
+        objects = nft.listing(f"table {family} {TABLE}")
+    except NftError:
+        return None
+    prints = _prints(objects)
+    chains: dict[str, tuple[str, tuple[str, ...]] | None] = {}
+    for name, seen in prints.items():
+        key = f"{family}/{name}"
+        known = written.chains.get(key)
+        if known and not known[2]:
+            written.chains[key] = known = (known[0], known[1], seen)
+        chains[name] = known[:2] if known and known[2] == seen else None
+    sets = {
+        each["name"]: quote_names(each["name"], frozenset(map(element_text, each.get("elem", ()))))
+        for each in _of(objects, "set", "map")
+    }
+    return SeenTable(chains, sets)
+
+
+def element_text(element: Any) -> str:
+    """Return an element of a set or map, as libnftables gives it in JSON, the way that we write it."""
+    match element:
+        case str():
+            return element
+        case [key, {"goto": {"target": chain}}]:
+            return f"{element_text(key)} : goto {chain}"
+        case {"concat": [interface, address]}:
+            return f'"{interface}" . {address}'
+        case {"prefix": {"addr": address, "len": length}}:
+            return f"{address}/{length}"
+        case {"elem": {"val": value}}:
+            return element_text(value)
+        case _:
+            return json.dumps(element)
+
+
+def quote_names(name: str, elements: frozenset[str]) -> frozenset[str]:
+    """Return the elements of set `name` with interface names quoted, as we write them."""
+    return frozenset(f'"{element}"' for element in elements) if name in _NAME_SETS else elements
+
+
+_NAME_SETS = frozenset({"interfaces", "unrouted_interfaces", "ports", "unrouted_ports"})
+
+
+def _prints(objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    contents: dict[str, list[Any]] = {}
+    for chain in _of(objects, "chain"):
+        contents[chain["name"]] = [{key: chain.get(key) for key in ("type", "hook", "prio", "policy")}]
+    for rule in _of(objects, "rule"):
+        contents[rule["chain"]].append(rule["expr"])
+    return {
+        name: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        for name, content in contents.items()
+    }
+
+
+def _of(objects: Iterable[Mapping[str, Any]], *kinds: str) -> list[Any]:
+    return [each[kind] for each in objects for kind in kinds if kind in each]

@@ -1,0 +1,47 @@
+"""What the agent asks of the data plane: plain values, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from egress.wire.messages import ClusterSettings, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """One container's place on this node, as CNI's result tells it."""
+
+    address: str
+    namespace: str
+    container_id: str
+    #: The host's end of its veth: its own on ptp, the bridge's port on a bridge network.
+    interface: str
+    #: The bridge that `interface` is a port of; "" on ptp.
+    bridge: str = ""
+    mac: str = ""
+    netns: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """All that should hold on this node. `routes` go by namespace, `pods` by address."""
+
+    settings: ClusterSettings
+    private_interface: str
+    private_address: str
+    ordinal: int
+    routes: Mapping[str, Route]
+    pods: Mapping[str, Pod]
+    #: Gateways (by id) that the prober holds for unusable: no new connections go there.
+    suspect: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What the data plane found after a reconcile."""
+
+    #: Connections on each gateway in use, by the gateway's id.
+    flows: Mapping[str, int] = field(default_factory=dict)
+    #: What was found altered from outside and was put right, in words.
+    repaired: tuple[str, ...] = ()
+    #: What an operator should see to: this data plane works round it, or can't, in words.
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,177 @@
+"""From the wish and what is remembered to what concerns this node: pure, and quick enough for the way of a starting pod."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from egress.wire.messages import Route, RouteGateway
+
+from .desired import Pod, Wish
+from .marks import MarkLayout, allocate
+
+#: Not the internet, whatever the cluster's settings say (RFC 6890): "this network", loopback, link-local, multicast, reserved.
+ALWAYS_LOCAL = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What must survive a restart of the agent.
+
+    `marks`: the number of each gateway (by id) that has a rule here. `active`: pairs that had pods here and were
+    active at the last look. `earlier`: pods (by address) that ran before their app was enabled, and until when (Unix
+    time) what they began on shared addresses may go on.
+    """
+
+    marks: Mapping[str, int] = field(default_factory=dict)
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    active: frozenset[int] = frozenset()
+    earlier: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A gateway that has a mark, a rule and a route table here."""
+
+    id: str
+    address: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One app's pair as its chains need it; `fresh` is where new connections go: a gateway's number, or None."""
+
+    number: int
+    active: bool
+    gateways: tuple[int, ...]
+    fresh: int | None
+    shared_on_outage: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """All that this node holds for its own pods.
+
+    `pods` are those whose namespace has a route, with their pair and whether it is active. `leaving` are such
+    pods that were removed while their interface still stands: nothing from there may pass as a stranger's.
+    """
+
+    pods: tuple[tuple[Pod, int, bool], ...]
+    pairs: tuple[Pair, ...]
+    gateways: tuple[Gateway, ...]
+    earlier: frozenset[str]
+    leaving: tuple[Pod, ...] = ()
+
+
+def usable_gateway(route: Route, ordinal: int, suspect: frozenset[str]) -> RouteGateway | None:
+    """Return the gateway that new connections take: the node's own slot, the other one when that isn't usable."""
+    own = (ordinal + route.spread) % 2
+    usable = (gateway for gateway in route.gateways if gateway.state == "active" and gateway.id not in suspect)
+    return min(usable, key=lambda gateway: gateway.slot != own, default=None)
+
+
+def routes_here(wish: Wish) -> dict[str, Route]:
+    """Return the routes, by namespace, of the namespaces that have pods on this node."""
+    return {pod.namespace: wish.routes[pod.namespace] for pod in wish.pods.values() if pod.namespace in wish.routes}
+
+
+def localize(wish: Wish, memory: Memory, bearing: Iterable[int] = ()) -> tuple[Local, Memory]:
+    """Return what this node must hold, and the memory with the marks that this takes.
+
+    A gateway keeps its mark until `forget_gateways` lets it go. `bearing` are the numbers that live connections
+    bear. Raises DataplaneError when marks run out.
+    """
+    routes = routes_here(wish)
+    here = {gateway.id: gateway for route in routes.values() for gateway in route.gateways}
+    marks = allocate(memory.marks, here, tuple(bearing), MarkLayout(wish.settings.mark_mask))
+    addresses = {**memory.addresses, **{gateway.id: gateway.private_address for gateway in here.values()}}
+    addresses = {gateway: addresses[gateway] for gateway in marks}
+    pods = [(pod, routes[pod.namespace]) for pod in wish.pods.values() if pod.namespace in routes]
+    local = Local(
+        pods=tuple((pod, route.pair, route.state == "active") for pod, route in pods),
+        pairs=tuple(_pair(route, marks, wish) for _, route in sorted(routes.items())),
+        gateways=tuple(Gateway(id=key, address=addresses[key], number=marks[key]) for key in sorted(marks)),
+        earlier=frozenset(memory.earlier) & {pod.address for pod, route in pods if route.state == "active"},
+    )
+    return local, replace(memory, marks=marks, addresses=addresses)
+
+
+def _pair(route: Route, marks: Mapping[str, int], wish: Wish) -> Pair:
+    active = route.state == "active"
+    fresh = usable_gateway(route, wish.ordinal, wish.suspect) if active else None
+    return Pair(
+        number=route.pair,
+        active=active,
+        gateways=tuple(sorted(marks[gateway.id] for gateway in route.gateways)),
+        fresh=marks[fresh.id] if fresh else None,
+        shared_on_outage=route.on_outage == "shared",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toggles:
+    """What changed for pods that run: addresses whose app was enabled, disabled, or whose time on the shared path is up."""
+
+    enabled: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
+    expired: frozenset[str] = frozenset()
+
+
+def remember(wish: Wish, memory: Memory, now: float) -> tuple[Memory, Toggles]:
+    """Return the memory after `wish`, and what must be done to connections of running pods.
+
+    A pod that is here when its pair turns active ran before. One that `pod_added` brought under an active route
+    did not: see `born`.
+    """
+    active = {route.pair for route in routes_here(wish).values() if route.state == "active"}
+    turned_on, turned_off = active - memory.active, memory.active - active
+    enabled, disabled, still = set(), set(), set()
+    for pod in wish.pods.values():
+        route = wish.routes.get(pod.namespace)
+        if route is None:
+            continue
+        if route.pair in turned_on:
+            enabled.add(pod.address)
+        elif route.pair in turned_off:
+            disabled.add(pod.address)
+        if route.state == "active":
+            still.add(pod.address)
+    begun = dict.fromkeys(enabled, now + wish.settings.flow_deadline_seconds)
+    earlier = {**memory.earlier, **begun}
+    expired = {address for address, until in earlier.items() if until <= now and address in still}
+    kept = {address: until for address, until in earlier.items() if address in still - expired}
+    toggles = Toggles(enabled=frozenset(enabled), disabled=frozenset(disabled), expired=frozenset(expired))
+    return replace(memory, active=frozenset(active), earlier=kept), toggles
+
+
+def born(memory: Memory, address: str) -> Memory:
+    """Return `memory` for a pod that starts at `address` now: whatever lived there before doesn't count."""
+    return replace(memory, earlier={key: until for key, until in memory.earlier.items() if key != address})
+
+
+def forget_gateways(memory: Memory, wish: Wish, flows: Mapping[int, int]) -> Memory:
+    """Return `memory` without the gateways that no pod here uses and no connection bears."""
+    used = {gateway.id for route in routes_here(wish).values() for gateway in route.gateways}
+    kept = {gateway: number for gateway, number in memory.marks.items() if gateway in used or flows.get(number)}
+    addresses = {gateway: address for gateway, address in memory.addresses.items() if gateway in kept}
+    return replace(memory, marks=kept, addresses=addresses)
+
+
+def removed_gateways(memory: Memory, wish: Wish) -> frozenset[str]:
+    """Return the gateways that have a mark here but stand in no route of the cluster any more."""
+    known = {gateway.id for route in wish.routes.values() for gateway in route.gateways}
+    return frozenset(memory.marks) - known
+
+
+@lru_cache(maxsize=8)
+def not_internet(vpc: str, local_networks: tuple[str, ...]) -> tuple[str, ...]:
+    """Return all destinations that aren't the internet as disjoint networks, a single address without its /32."""
+    networks = [ipaddress.IPv4Network(network) for network in (vpc, *local_networks, *ALWAYS_LOCAL)]
+    return tuple(str(network).removesuffix("/32") for network in ipaddress.collapse_addresses(networks))
+
+
+def is_internet(wish: Wish, address: str) -> bool:
+    """Tell whether `address` is none of the cluster's own or special ones."""
+    networks = not_internet(wish.settings.vpc, wish.settings.local_networks)
+    return not any(ipaddress.IPv4Address(address) in ipaddress.IPv4Network(network) for network in networks)

@@ -1,0 +1,92 @@
+"""Just enough netlink for what pyroute2 is too slow at: requests and dumps as raw bytes."""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+NLM_F_REQUEST = 0x001
+NLM_F_ACK = 0x004
+NLM_F_DUMP = 0x300
+_ERROR, _DONE = 2, 3
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_NESTED = 0x8000
+_KIND_MASK = 0x3FFF
+_RECEIVE_BYTES = 1 << 18
+_TIMEOUT_SECONDS = 5
+
+
+def attribute(kind: int, content: bytes) -> bytes:
+    """Return one attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(4 + len(content), kind) + content + b"\0" * (-len(content) % 4)
+
+
+def nested(kind: int, *contents: bytes) -> bytes:
+    """Return an attribute made of attributes."""
+    return attribute(kind | _NESTED, b"".join(contents))
+
+
+def attributes(content: bytes) -> dict[int, bytes]:
+    """Return the attributes that `content` is made of, by kind."""
+    found, at = {}, 0
+    while at + 4 <= len(content):
+        length, kind = _ATTRIBUTE.unpack_from(content, at)
+        if length < 4:  # a kernel never sends it; without this line a mangled one would spin here for ever
+            break
+        found[kind & _KIND_MASK] = content[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+class NetlinkSocket:
+    """One netlink socket of `family`, in the caller's network namespace; not for two threads at once."""
+
+    def __init__(self, family: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family)
+        self._socket.settimeout(_TIMEOUT_SECONDS)
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+    def request(self, kind: int, body: bytes, *, flags: int = 0) -> None:
+        """Send one message and wait for its acknowledgement; raises OSError with the kernel's errno."""
+        for _ in self._exchange(kind, body, NLM_F_REQUEST | NLM_F_ACK | flags):
+            pass
+
+    def dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        """Yield the payload of each message that the kernel answers with; raises OSError."""
+        return self._exchange(kind, body, NLM_F_REQUEST | NLM_F_DUMP)
+
+    def _exchange(self, kind: int, body: bytes, flags: int) -> Iterator[bytes]:
+        self._sequence += 1
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, self._sequence, 0) + body)
+        while True:
+            datagram, at = self._socket.recv(_RECEIVE_BYTES), 0
+            while at < len(datagram):
+                length, answer, _, sequence, _ = _HEADER.unpack_from(datagram, at)
+                payload = datagram[at + _HEADER.size : at + length]
+                at += (length + 3) & ~3
+                if sequence != self._sequence:  # the rest of a dump that was left half-read
+                    continue
+                if answer == _DONE:
+                    return
+                if answer == _ERROR:
+                    _raise_for(payload)
+                    return
+                yield payload
+
+
+def _raise_for(payload: bytes) -> None:
+    code = -struct.unpack_from("=i", payload)[0]
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def is_missing(error: OSError) -> bool:
+    """Tell whether the kernel says that the thing isn't there."""
+    return error.errno in {errno.ENOENT, errno.ESRCH}

@@ -1,0 +1,66 @@
+"""nftables through libnftables: ruleset text in, JSON out. Works with nft 1.0.6 and newer."""
+
+import ctypes
+import ctypes.util
+import json
+from typing import Any
+
+from .errors import DataplaneError
+
+_JSON, _STATELESS = 1 << 4, 1 << 1
+
+
+class NftError(DataplaneError):
+    """The kernel or libnftables refused a ruleset; the message is theirs."""
+
+
+class Nft:
+    """A libnftables context in the caller's network namespace; not for two threads at once."""
+
+    def __init__(self) -> None:
+        name = ctypes.util.find_library("nftables")
+        if name is None:
+            raise DataplaneError("libnftables.so.1 isn't installed: install the package libnftables1 (or nftables)")
+        self._library = _typed(ctypes.CDLL(name))
+        self._context = self._library.nft_ctx_new(0)
+        if not self._context:
+            raise DataplaneError("libnftables can't open its netlink socket: run as root, on a kernel with nf_tables")
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+
+    def close(self) -> None:
+        """Give the context back; what was applied stays."""
+        if self._context:
+            self._library.nft_ctx_free(self._context)
+            self._context = None
+
+    def run(self, script: str) -> str:
+        """Apply `script` as one transaction and return what it printed; raises NftError and changes nothing."""
+        failed = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
+        errors = self._library.nft_ctx_get_error_buffer(self._context).decode()
+        printed: str = self._library.nft_ctx_get_output_buffer(self._context).decode()
+        if failed:
+            raise NftError(f"nftables refused a change: {' '.join(errors.split())[:600]}")
+        return printed
+
+    def listing(self, what: str) -> list[dict[str, Any]]:
+        """Return the objects that `nft -j list WHAT` names; raises NftError when there is no such thing."""
+        self._library.nft_ctx_output_set_flags(self._context, _JSON | _STATELESS)
+        try:
+            printed = self.run(f"list {what}")
+        finally:
+            self._library.nft_ctx_output_set_flags(self._context, 0)
+        objects: list[dict[str, Any]] = json.loads(printed)["nftables"]
+        return objects
+
+
+def _typed(library: ctypes.CDLL) -> Any:
+    library.nft_ctx_new.argtypes, library.nft_ctx_new.restype = [ctypes.c_uint32], ctypes.c_void_p
+    library.nft_ctx_free.argtypes, library.nft_ctx_free.restype = [ctypes.c_void_p], None
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+    library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        getattr(library, name).argtypes = [ctypes.c_void_p]
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).argtypes, getattr(library, name).restype = [ctypes.c_void_p], ctypes.c_char_p
+    return library

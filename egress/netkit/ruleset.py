@@ -1,0 +1,265 @@
+"""The node's nftables tables as text: what each chain says, and the elements of each set. Pure.
+
+Way of a packet from a pod with dedicated egress, in table inet: `spoof` (before conntrack) drops what doesn't come
+from its own place; `classify` (after destination NAT) leaves local destinations and replies alone and hands the
+rest to the chain of the pod's pair; that restores the gateway of a known connection or sends a new one through
+`fresh_N`, the one rule that a pivot or a drain changes; `source` and `check` see to the address it leaves with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .desired import Wish
+from .local import Gateway, Local, Pair, not_internet
+from .marks import MarkLayout
+
+TABLE = "sluicegate"
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain; `hook` is empty for one that is only jumped to."""
+
+    hook: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A set or map; `head` is its type line, each element as nft prints it (`key` or `key : verdict`)."""
+
+    kind: str
+    head: str
+    elements: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of ours."""
+
+    family: str
+    chains: Mapping[str, Chain]
+    sets: Mapping[str, Set]
+
+
+def inet_table(wish: Wish, local: Local) -> Table:
+    """Return the table that steers packets."""
+    return Table("inet", inet_chains(wish, local), {**_bulk_sets(wish), **inet_sets(local)})
+
+
+def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> Table:
+    """Return the table that keeps bridge ports honest; `bridge_addresses` are those of the node's own bridges."""
+    layout = MarkLayout(wish.settings.mark_mask)
+    hosts = {"hosts": Set("set", "type ipv4_addr;", bridge_addresses)}
+    return Table(
+        "bridge",
+        {"spoof": Chain(_hook("filter", "prerouting", "dstnat"), _bridge_rules(layout))},
+        {**hosts, **bridge_sets(local)},
+    )
+
+
+def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
+    """Return the chains of table inet, those per gateway and pair included."""
+    layout = MarkLayout(wish.settings.mark_mask)
+    chains = {
+        "spoof": Chain(_hook("filter", "prerouting", "raw - 10"), _SPOOF),
+        "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(layout)),
+        "unrouted": Chain("", _unrouted(layout)),
+        "forward": Chain(_hook("filter", "forward", "filter - 10"), _FORWARD),
+        "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
+        "check": Chain(_hook("filter", "postrouting", "srcnat + 10"), _check(wish, layout)),
+        "shared": Chain("", (_set_mark("meta", layout, layout.shared), "accept")),
+        "refused": Chain(
+            "", ("meta l4proto tcp counter reject with tcp reset", "counter reject with icmpx admin-prohibited")
+        ),
+    }
+    for gateway in local.gateways:
+        chains[_gateway_chain(gateway.number)] = Chain("", _gateway_rules(gateway, layout))
+    for pair in local.pairs:
+        chains[f"fresh_{pair.number}"] = Chain("", (f"goto {_fresh(pair)}",))
+        chains[f"pair_{pair.number}"] = Chain("", _pair_rules(pair, layout))
+    return chains
+
+
+def inet_sets(local: Local) -> dict[str, Set]:
+    """Return the sets of table inet that pods here have elements in."""
+    pods = [*(pod for pod, _, _ in local.pods), *local.leaving]
+    unrouted = [*(pod for pod, _, active in local.pods if active), *local.leaving]
+    return {
+        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod in pods)),
+        "places": Set(
+            "set",
+            "type ifname . ipv4_addr;",
+            frozenset(_place(pod.bridge or pod.interface, pod.address) for pod in pods),
+        ),
+        "interfaces": Set("set", "type ifname;", frozenset(_quoted(pod.interface) for pod in pods if not pod.bridge)),
+        "unrouted_interfaces": Set(
+            "set", "type ifname;", frozenset(_quoted(pod.interface) for pod in unrouted if not pod.bridge)
+        ),
+        "earlier": Set("set", "type ipv4_addr;", local.earlier),
+        "pods": Set(
+            "map",
+            "type ipv4_addr : verdict;",
+            frozenset(f"{pod.address} : goto pair_{pair}" for pod, pair, _ in local.pods),
+        ),
+    }
+
+
+def bridge_sets(local: Local) -> dict[str, Set]:
+    """Return the sets of table bridge that pods here have elements in."""
+    ports = [(pod, active) for pod, _, active in local.pods if pod.bridge]
+    ports += [(pod, True) for pod in local.leaving if pod.bridge]
+    known = [pod for pod, _ in ports if pod.mac]
+    return {
+        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod, _ in ports)),
+        "places": Set(
+            "set", "type ifname . ipv4_addr;", frozenset(_place(pod.interface, pod.address) for pod, _ in ports)
+        ),
+        "ports": Set("set", "type ifname;", frozenset(_quoted(pod.interface) for pod, _ in ports)),
+        "unrouted_ports": Set(
+            "set", "type ifname;", frozenset(_quoted(pod.interface) for pod, active in ports if active)
+        ),
+        "stations": Set("set", "type ether_addr;", frozenset(pod.mac.lower() for pod in known)),
+        "station_places": Set(
+            "set", "type ifname . ether_addr;", frozenset(_place(pod.interface, pod.mac.lower()) for pod in known)
+        ),
+    }
+
+
+def _bulk_sets(wish: Wish) -> dict[str, Set]:
+    gateways = frozenset(gateway.private_address for route in wish.routes.values() for gateway in route.gateways)
+    networks = frozenset(not_internet(wish.settings.vpc, wish.settings.local_networks))
+    return {
+        "gateways": Set("set", "type ipv4_addr;", gateways),
+        "not_internet": Set("set", "type ipv4_addr; flags interval;", networks),
+    }
+
+
+def script_for(table: Table) -> str:
+    """Return the script that puts `table` in the place of whatever bears its name, in one transaction."""
+    name = f"{table.family} {TABLE}"
+    lines = [f"add table {name}", f"delete table {name}", f"add table {name}"]
+    for key, each in table.sets.items():
+        lines.append(f"add {each.kind} {name} {key} {{ {each.head} }}")
+    lines += [f"add chain {name} {key} {chain.hook}" for key, chain in table.chains.items()]
+    for key, chain in table.chains.items():
+        lines += [f"add rule {name} {key} {rule}" for rule in chain.rules]
+    lines += [
+        f"add element {name} {key} {{ {', '.join(sorted(each.elements))} }}"
+        for key, each in table.sets.items()
+        if each.elements
+    ]
+    return "\n".join(lines)
+
+
+def _hook(kind: str, hook: str, priority: str) -> str:
+    return f"{{ type {kind} hook {hook} priority {priority}; policy accept; }}"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _place(interface: str, address: str) -> str:
+    return f"{_quoted(interface)} . {address}"
+
+
+def _set_mark(where: str, layout: MarkLayout, value: int) -> str:
+    return f"{where} mark set {where} mark & {layout.keep:#010x} | {value:#010x}"
+
+
+#: Before conntrack, so that a spoofed packet makes and meets no entry.
+_SPOOF = (
+    "ip saddr @guarded iifname . ip saddr != @places counter drop",
+    "iifname @interfaces iifname . ip saddr != @places counter drop",
+)
+
+#: Probes and diverted packets are the node's own business: forwarded ones to a gateway's address are a pod's.
+_FORWARD = ("ip daddr @gateways counter reject with icmpx admin-prohibited",)
+
+
+def _classify(layout: MarkLayout) -> tuple[str, ...]:
+    return (
+        "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
+        f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
+        "ip saddr != @guarded return",
+        "ip daddr @not_internet return",
+        "fib daddr type != unicast return",
+        "ct direction reply goto shared",
+        # The translation of an invalid packet would be skipped: it would leave with the pod's address.
+        "ct state invalid counter drop",
+        "ip saddr vmap @pods",
+        "goto refused",
+    )
+
+
+def _unrouted(layout: MarkLayout) -> tuple[str, ...]:
+    """Return the chain for IPv6: what goes to global addresses is refused unless it was begun by others or before."""
+    return (
+        _set_mark("meta", layout, 0),
+        "ip6 daddr != 2000::/3 accept",
+        "fib daddr type != unicast accept",
+        "ct direction reply accept",
+        "ct state established,related accept",
+        "goto refused",
+    )
+
+
+def _source(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
+    diverted = f'oifname "{wish.private_interface}" ct mark & {layout.mask:#010x} != 0'
+    low, high = wish.settings.snat_ports
+    return (
+        f"{diverted} meta l4proto {{ tcp, udp }} snat ip to {wish.private_address}:{low}-{high}",
+        f"{diverted} snat ip to {wish.private_address}",
+    )
+
+
+def _check(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
+    """Return the last look: a diverted packet leaves by the private leg with its address, or not at all."""
+    leg = f"{{ {_place(wish.private_interface, wish.private_address)} }}"
+    return (
+        f"meta nfproto ipv4 ct direction original ct mark & {layout.mask:#010x} != 0 oifname . ip saddr != {leg} counter drop",
+    )
+
+
+def _gateway_chain(number: int) -> str:
+    return f"gateway_{number}"
+
+
+def _gateway_rules(gateway: Gateway, layout: MarkLayout) -> tuple[str, ...]:
+    value = layout.value(gateway.number)
+    return (_set_mark("meta", layout, value), _set_mark("ct", layout, value), "counter accept")
+
+
+def _fresh(pair: Pair) -> str:
+    if pair.fresh is not None:
+        return _gateway_chain(pair.fresh)
+    return "shared" if not pair.active or pair.shared_on_outage else "refused"
+
+
+def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
+    """Return what happens to packets for the internet from a pod of `pair`.
+
+    A connection is new until a reply was seen. One on a gateway may move to the other until then: both see the
+    same source. One on the shared path may not, since its translation is made: hence "not confirmed".
+    """
+    mark = f"ct mark & {layout.mask:#010x}"
+    fresh = f"goto fresh_{pair.number}"
+    moving = (f"ct state new {mark} != 0 {fresh}",) if pair.fresh is not None or not pair.shared_on_outage else ()
+    entering = (*(moving if pair.active else ()), f"ct state new ct status ! confirmed {fresh}")
+    known = tuple(f"{mark} == {layout.value(number):#010x} goto {_gateway_chain(number)}" for number in pair.gateways)
+    anyone = not pair.active or pair.shared_on_outage
+    staying = f"{mark} == 0 goto shared" if anyone else f"{mark} == 0 ip saddr @earlier goto shared"
+    return (*entering, *known, staying, "goto refused")
+
+
+def _bridge_rules(layout: MarkLayout) -> tuple[str, ...]:
+    return (
+        "ether saddr @stations iifname . ether saddr != @station_places counter drop",
+        "ip saddr @guarded iifname . ip saddr != @places counter drop",
+        "arp saddr ip @guarded iifname . arp saddr ip != @places counter drop",
+        "arp saddr ip @hosts counter drop",
+        "iifname @ports meta protocol ip iifname . ip saddr != @places counter drop",
+        "iifname @ports arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @places counter drop",
+        f"iifname @unrouted_ports meta protocol ip6 {_set_mark('meta', layout, layout.unrouted)}",
+    )

@@ -1,0 +1,120 @@
+"""The node agent: everything wired together."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from .cni_commands import Commands
+from .cni_server import CniServer
+from .config import Config
+from .containers import Containers
+from .link import Link
+from .reports import Health, Reporter
+from .state import State
+from .steward import Dataplane, Steward
+from .sync import Sync
+
+log = logging.getLogger(__name__)
+
+
+class Prober(Protocol):
+    """Watch gateways; made with the function to call when what is known of one has changed."""
+
+    def set_targets(self, targets: Mapping[str, str], key: str) -> None:
+        """Probe these gateways (private addresses by id) and no others; `key` is the cluster's, in hex."""
+
+    def health(self) -> Mapping[str, Health]:
+        """Return what is known of each target, by its id."""
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+
+
+class Agent:
+    """One node's agent.
+
+    `open_dataplane` is called in the thread that the data plane then lives in; `prober` makes the prober from the
+    function that it is to call on change.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        open_dataplane: Callable[[], Dataplane],
+        prober: Callable[[Callable[[], None]], Prober],
+    ) -> None:
+        self._config = config
+        # Whatever is wrong with the configuration shows here, before anything is touched.
+        sync_link, report_link = Link(config, "sync"), Link(config, "report")
+        self._state = State(Path(config.state_dir))
+        self._containers = Containers(cache=Path(config.cni_cache_dir), journal=Path(config.run_dir, "containers"))
+        self._steward = Steward(config, self._state, self._containers, open_dataplane, self._changed)
+        self._suspicion = asyncio.Event()
+        self._prober = prober(self._suspicion.set)
+        self._reporter = Reporter(self._state, report_link, self._steward, self._containers, self._prober.health)
+        self._server = CniServer(config.socket, Commands(self._containers, self._steward).answer)
+        self._sync_link = sync_link
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT, which leave the kernel as it is. Raises OSError without a socket."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self._steward.look()
+        # Containers that need no rules don't wait for the data plane to start.
+        await self._server.start()
+        await self._steward.try_refresh()
+        sync = Sync(
+            self._config, self._state, self._sync_link, self._steward.apply, applied=self._steward.status == "ok"
+        )
+        self._say_ready()
+        try:
+            await _until(stop, self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch())
+        finally:
+            await self._server.close()
+            await self._steward.close()
+            self._state.close()
+
+    def _say_ready(self) -> None:
+        table = self._state.table
+        at = f"revision {table.revision}, {len(table.routes)} routes" if table else "no routes yet"
+        log.info(
+            "READY %s: %s, %d containers, data plane %s, socket %s",
+            self._config.name,
+            at,
+            len(self._containers.pods),
+            self._steward.status,
+            self._config.socket,
+        )
+
+    def _changed(self) -> None:
+        """Have the probes follow the gateways in use, and the change reported."""
+        table = self._state.table
+        if table is not None:
+            self._prober.set_targets(self._steward.gateways_in_use(), table.probe_key)
+        self._reporter.changed()
+
+    async def _watch(self) -> None:
+        """Take gateways that the prober gives up out of use."""
+        while True:
+            await self._suspicion.wait()
+            self._suspicion.clear()
+            ill = frozenset(gateway for gateway, health in self._prober.health().items() if health == "unhealthy")
+            await self._steward.suspect(ill)
+            self._reporter.changed()
+
+
+async def _until(stop: asyncio.Event, *jobs: Coroutine[None, None, None]) -> None:
+    """Run `jobs` until `stop`; one that fails ends them all with its error, for the service manager to start anew."""
+    tasks = {asyncio.ensure_future(job) for job in (stop.wait(), *jobs)}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

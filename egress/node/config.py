@@ -1,0 +1,65 @@
+"""The agent's configuration file."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from egress.wire.codec import Address, Bounds, Identifier, WireError, decode
+
+FilePath = Annotated[str, Bounds(1, 4096)]
+
+
+class ConfigError(Exception):
+    """The configuration file can't be used; the message says why and what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What `python -m egress.node --config FILE` reads; a JSON object with these keys and no others.
+
+    `private_interface` and `private_address` are the node's leg in the VPC. `state_dir` survives a reboot,
+    `run_dir` needn't. `ca_file` None means the system's certificates.
+    """
+
+    name: Identifier
+    control_plane_url: Annotated[str, Bounds(1, 500)]
+    join_token_file: FilePath
+    private_interface: Annotated[str, Bounds(1, 15)]
+    private_address: Address
+    ca_file: FilePath | None = None
+    state_dir: FilePath = "/var/lib/sluicegate"
+    run_dir: FilePath = "/run/sluicegate"
+    cni_cache_dir: FilePath = "/var/lib/cni/results"
+
+    @property
+    def socket(self) -> Path:
+        """Where the CNI plugin finds the agent."""
+        return Path(self.run_dir, "cni.sock")
+
+    @property
+    def namespaces_file(self) -> Path:
+        """Where the CNI plugin finds the namespaces whose containers must not start without the agent."""
+        return Path(self.state_dir, "namespaces")
+
+
+def read_config(path: Path) -> Config:
+    """Return the configuration in `path`; raise ConfigError for every mistake in it."""
+    try:
+        content = path.read_bytes()
+        known = json.loads(content)
+        config = decode(Config, content)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON: {error}") from None
+    except WireError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    # The wire format lets unknown fields pass; here one is a setting that would be silently ignored.
+    names = {field.name for field in dataclasses.fields(Config)}
+    if unknown := sorted(set(known) - names):
+        raise ConfigError(f"{path}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(names))}")
+    if not config.control_plane_url.startswith("https://"):
+        raise ConfigError(f"{path}: control_plane_url must be https://host[:port], not {config.control_plane_url!r}")
+    return config

@@ -1,0 +1,305 @@
+"""The node's data plane: brings the kernel to what the agent wishes, and says what it found.
+
+Decisions are pure and live in `egress.netkit`; this is the order in which they are taken and applied.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from egress.netkit import forward, memory
+from egress.netkit.apply_nft import Written, observe_table
+from egress.netkit.apply_routing import RoutingKernel, loosen_reverse_path_filter, reverse_path_filter
+from egress.netkit.conntrack import Conntrack, Flow
+from egress.netkit.desired import Observed, Pod, Wish
+from egress.netkit.errors import DataplaneError
+from egress.netkit.local import (
+    Local,
+    Memory,
+    Toggles,
+    born,
+    forget_gateways,
+    is_internet,
+    localize,
+    remember,
+    removed_gateways,
+)
+from egress.netkit.marks import MarkLayout
+from egress.netkit.nft import Nft, NftError
+from egress.netkit.plan import RoutingChange, SeenTable, plan_routing, plan_table
+from egress.netkit.routing import Routing, adopted_marks, collisions, routing_for
+from egress.netkit.ruleset import TABLE, Table, bridge_sets, bridge_table, inet_chains, inet_sets, inet_table
+
+__all__ = ["Dataplane", "DataplaneError"]
+
+_FAMILIES = ("inet", "bridge")
+_MAX_REPAIRS_TOLD = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What the kernel was brought to: the base of the fast path, and of telling drift from change."""
+
+    local: Local
+    tables: Mapping[str, Table]
+    routing: Routing
+
+
+class Dataplane:
+    """The kernel's packet steering on this node, in the caller's network namespace.
+
+    Synchronous; not for use by two threads at once or inside a running asyncio loop. `state_dir` must be there.
+    """
+
+    def __init__(self, *, state_dir: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = state_dir / "dataplane.json"
+        self._clock = clock
+        self._nft = Nft()
+        self._conntrack = Conntrack()
+        self._routing = RoutingKernel()
+        self._memory = Memory()
+        self._written = Written()
+        self._saved: tuple[Memory, dict[str, tuple[str, tuple[str, ...], str]]] | None = None
+        self._applied: _Applied | None = None
+        self._guarded = True
+        #: Numbers of gateways that connections bore at the last look.
+        self._bearing: frozenset[int] = frozenset()
+        #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
+        self._used_addresses: set[str] = set()
+        self._removed: set[str] = set()
+        self._leaving: dict[str, Pod] = {}
+
+    def start(self, wish: Wish) -> None:
+        """Adopt what a former process left and bring the kernel to `wish`.
+
+        Raises DataplaneError when another program holds our places, or the kernel lacks something.
+        """
+        kept = memory.load(self._path)
+        seen = self._routing.observe()
+        found = collisions(wish, self._routing.foreign_rules, self._routing.foreign_tables)
+        found += forward.foreign_marks(wish.settings.mark_mask)
+        if found:
+            raise DataplaneError(f"{'; '.join(found)}; change the cluster's mark mask, rule priority or table base")
+        if kept:
+            self._memory, self._written = kept.memory, kept.written
+        else:
+            marks, addresses = adopted_marks(wish, seen)
+            self._memory = Memory(marks=marks, addresses=addresses)
+        self._used_addresses = self._conntrack.sources()
+        self.reconcile(wish)
+
+    def reconcile(self, wish: Wish) -> Observed:
+        """Bring the kernel to `wish` whatever state it is in, changing only what differs; tell what had been altered.
+
+        Raises DataplaneError; calling again is safe.
+        """
+        seen_routing = self._routing.observe()
+        seen = {family: observe_table(self._nft, family, self._written) for family in _FAMILIES}
+        repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
+        layout = MarkLayout(wish.settings.mark_mask)
+        flows = {layout.number(mark): count for mark, count in self._conntrack.count_by_mark(layout.mask).items()}
+        self._bearing = frozenset(flows)
+        self._leaving = {
+            key: pod for key, pod in self._leaving.items() if key not in wish.pods and _exists(pod.interface)
+        }
+        toggles, local = self._decide(wish, forget_gateways(self._memory, wish, flows))
+        hosts = self._routing.bridge_addresses
+        tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
+        routing = routing_for(wish, local, guarded=self._guarded)
+        self._apply(_Applied(local, tables, routing), seen, seen_routing)
+        self._settle_connections(wish, toggles)
+        self._sweep_dead(wish)
+        self._save()
+        by_id = {gateway: flows[number] for gateway, number in self._memory.marks.items() if number in flows}
+        return Observed(flows=by_id, repaired=repaired[:_MAX_REPAIRS_TOLD], warnings=self._warnings())
+
+    def pod_added(self, wish: Wish, pod: Pod) -> None:
+        """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
+        self._leaving.pop(pod.address, None)
+        self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
+        self._forget_connections(pod.address)
+        self._used_addresses.add(pod.address)
+
+    def pod_removed(self, wish: Wish, address: str) -> None:
+        """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there."""
+        pods = dict(wish.pods)
+        pod = pods.pop(address, None) or self._known_pod(address)
+        if pod and _exists(pod.interface) and self._known_pod(address):
+            self._leaving[address] = pod
+        self._removed.add(address)
+        self._change_pods(replace(wish, pods=pods))
+        self._conntrack.delete_from(address)
+
+    def close(self) -> None:
+        """Give sockets back and leave the kernel as it is."""
+        self._nft.close()
+        self._conntrack.close()
+        self._routing.close()
+
+    @staticmethod
+    def uninstall() -> None:
+        """Remove all that is ours from the kernel: tables, rules, routes, and connections that were diverted."""
+        nft, routing, conntrack = Nft(), RoutingKernel(), Conntrack()
+        seen = routing.observe()
+        _apply_routing(routing, plan_routing(Routing(frozenset(), frozenset()), seen), change_nft=lambda: None)
+        for family in _FAMILIES:
+            nft.run(f"add table {family} {TABLE}\ndelete table {family} {TABLE}")
+        for rule in seen.rules:
+            if rule.mask and rule.action == "lookup":
+                conntrack.delete_marked(rule.mark, rule.mask)
+        routing.delete_sink()
+        forward.withdraw_forwarding()
+        for door in (nft, routing, conntrack):
+            door.close()
+
+    def _change_pods(self, wish: Wish, newborn: str = "") -> None:
+        """Apply a change of pods against what was applied last, without a look at the kernel."""
+        base = self._applied
+        if base is None:
+            raise DataplaneError("the data plane hasn't started yet: call start first")
+        toggles, local = self._decide(wish, self._memory, newborn)
+        chains = base.tables["inet"].chains
+        if (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
+            chains = inet_chains(wish, local)
+        inet, bridge = base.tables["inet"], base.tables["bridge"]
+        tables = {
+            "inet": replace(inet, chains=chains, sets={**inet.sets, **inet_sets(local)}),
+            "bridge": replace(bridge, sets={**bridge.sets, **bridge_sets(local)}),
+        }
+        wanted = _Applied(local, tables, routing_for(wish, local, guarded=self._guarded))
+        try:
+            self._apply(wanted, {family: _as_seen(table) for family, table in base.tables.items()}, base.routing)
+        except NftError:
+            # Someone altered the table since the last look: only a full look helps.
+            self.reconcile(wish)
+            return
+        self._settle_connections(wish, toggles)
+        self._save()
+
+    def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> tuple[Toggles, Local]:
+        known, toggles = remember(wish, known, self._clock())
+        local, self._memory = localize(wish, born(known, newborn), self._bearing)
+        # Before the kernel bears a mark, the file must know whose it is.
+        self._save()
+        return toggles, replace(local, leaving=tuple(self._leaving.values()))
+
+    def _apply(self, wanted: _Applied, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> None:
+        changes = [plan_table(table, seen[family]).script for family, table in wanted.tables.items()]
+
+        def run_script() -> None:
+            script = "\n".join(filter(None, changes))
+            if script:
+                self._nft.run(script)
+            for table in wanted.tables.values():
+                self._written.note(table)
+
+        self._applied = None
+        _apply_routing(self._routing, plan_routing(wanted.routing, seen_routing), change_nft=run_script)
+        self._applied = wanted
+
+    def _drift(self, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> tuple[str, ...]:
+        if self._applied is None:
+            return ()
+        altered = [plan_table(table, seen[family]).altered for family, table in self._applied.tables.items()]
+        return (
+            tuple(text for each in altered for text in each) + plan_routing(self._applied.routing, seen_routing).altered
+        )
+
+    def _repair_surroundings(self, wish: Wish) -> tuple[str, ...]:
+        first = self._applied is None
+        repaired = []
+        if loosen_reverse_path_filter(wish.private_interface):
+            repaired.append(f"rp_filter of {wish.private_interface} wasn't 2")
+        if self._routing.ensure_sink():
+            repaired.append("the sink interface was missing or down")
+        repaired += forward.accept_forwarding(wish.private_interface, wish.settings.mark_mask)
+        others = self._routing.default_interfaces - {wish.private_interface}
+        self._guarded = all(reverse_path_filter(interface) != 1 for interface in others)
+        return () if first else tuple(repaired)
+
+    def _warnings(self) -> tuple[str, ...]:
+        strict = (
+            "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would "
+            "break inbound connections; set it to 2 or 0",
+        )
+        return (() if self._guarded else strict) + forward.foreign_drops(self._nft)
+
+    def _settle_connections(self, wish: Wish, toggles: Toggles) -> None:
+        """End the connections that may not go on after a change; pods' local ones are never touched."""
+        layout = MarkLayout(wish.settings.mark_mask)
+        own = self._routing.own_addresses
+
+        def on_shared_path(flow: Flow) -> bool:
+            return not flow.mark & layout.mask and flow.peer not in own and is_internet(wish, flow.peer)
+
+        for address in toggles.enabled:
+            self._conntrack.delete_from(address, lambda flow: on_shared_path(flow) and _one_way(flow))
+        for address in toggles.disabled:
+            self._conntrack.delete_from(address, lambda flow: bool(flow.mark & layout.mask) and _one_way(flow))
+        for address in toggles.expired:
+            self._conntrack.delete_from(address, on_shared_path)
+        for gateway in removed_gateways(self._memory, wish):
+            self._conntrack.delete_marked(layout.value(self._memory.marks[gateway]), layout.mask)
+
+    def _forget_connections(self, address: str) -> None:
+        if address in self._used_addresses:
+            self._conntrack.delete_from(address)
+
+    def _sweep_dead(self, wish: Wish) -> None:
+        """Delete what addresses without a pod left in conntrack since they were removed, so that reuse is cheap."""
+        dead = self._removed - set(wish.pods) - set(self._leaving)
+        if not dead:
+            return
+        for address in dead & self._conntrack.sources():
+            self._conntrack.delete_from(address)
+        self._used_addresses -= dead
+        self._removed -= dead
+
+    def _known_pod(self, address: str) -> Pod | None:
+        if self._applied is None:
+            return None
+        return next((pod for pod, _, _ in self._applied.local.pods if pod.address == address), None)
+
+    def _save(self) -> None:
+        content = (self._memory, dict(self._written.chains))
+        if content != self._saved:
+            memory.save(self._path, memory.Kept(self._memory, self._written))
+            self._saved = content
+
+
+def _apply_routing(kernel: RoutingKernel, change: RoutingChange, *, change_nft: Callable[[], None]) -> None:
+    for route in change.routes_added:
+        kernel.add_route(route)
+    for rule in change.rules_added:
+        kernel.add_rule(rule)
+    for rule in change.guards_deleted:
+        kernel.delete_rule(rule)
+    change_nft()
+    for rule in change.guards_added:
+        kernel.add_rule(rule)
+    for rule in change.rules_deleted:
+        kernel.delete_rule(rule)
+    for route in change.routes_deleted:
+        kernel.delete_route(route)
+
+
+def _as_seen(table: Table) -> SeenTable:
+    return SeenTable(
+        {name: (chain.hook, chain.rules) for name, chain in table.chains.items()},
+        {name: each.elements for name, each in table.sets.items()},
+    )
+
+
+def _one_way(flow: Flow) -> bool:
+    """Tell whether `flow` has no answer yet and isn't TCP: its translation would stay, since it is never "new" again."""
+    return not flow.replied and flow.protocol != socket.IPPROTO_TCP
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True

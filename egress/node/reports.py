@@ -1,0 +1,96 @@
+"""Tell the control plane what this node sees."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from egress.wire.http import ControlPlaneError
+from egress.wire.messages import Done, NodeReport
+
+from .containers import Containers
+from .link import Backoff, Link
+from .state import State
+from .steward import Steward
+from .system import AGENT_VERSION, boot_id
+
+log = logging.getLogger(__name__)
+PERIOD_SECONDS = 10.0
+#: Changes that come together are told together.
+DEBOUNCE_SECONDS = 0.2
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+Health = Literal["healthy", "unhealthy", "unknown"]
+
+
+class Reporter:
+    """Send a report after each change that matters, and every 10 s."""
+
+    def __init__(
+        self,
+        state: State,
+        link: Link,
+        steward: Steward,
+        containers: Containers,
+        health: Callable[[], Mapping[str, Health]],
+    ) -> None:
+        self._state = state
+        self._link = link
+        self._steward = steward
+        self._containers = containers
+        self._health = health
+        self._boot_id = boot_id()
+        self._wake = asyncio.Event()
+        self._told: object = None
+
+    def changed(self) -> None:
+        """Look soon whether there is something to tell."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        backoff = Backoff()
+        due = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            credential = self._state.credential
+            report = self._report()
+            if credential and (loop.time() >= due or _gist(report) != self._told):
+                try:
+                    await self._link.call("nodes/report", report, Done, token=credential.token)
+                except ControlPlaneError as error:
+                    log.info("report not delivered: %s", error)
+                    await asyncio.sleep(backoff.next())
+                    continue
+                backoff.reset()
+                self._told = _gist(report)
+                due = loop.time() + PERIOD_SECONDS
+            await self._pause(max(due - loop.time(), 1.0))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+        await asyncio.sleep(DEBOUNCE_SECONDS)
+        self._wake.clear()
+
+    def _report(self) -> NodeReport:
+        counts = self._containers.counts()
+        return NodeReport(
+            boot_id=self._boot_id,
+            agent_version=AGENT_VERSION,
+            dataplane=self._steward.status,
+            detail=self._steward.detail,
+            # podman's names aren't all fit to be namespaces; no app can be under such a one.
+            containers={name: count for name, count in counts.items() if _NAMESPACE.fullmatch(name)},
+            flows=dict(self._steward.observed.flows),
+            gateways=dict(self._health()),
+        )
+
+
+def _gist(report: NodeReport) -> object:
+    """Return what is worth a report of its own: of flows, only whether there are any."""
+    busy = {gateway for gateway, flows in report.flows.items() if flows}
+    return report.dataplane, report.detail, report.containers, report.gateways, busy

@@ -1,0 +1,133 @@
+"""What the agent keeps on disk, so that it can work without the control plane and after any crash."""
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from egress.wire.codec import WireError, decode, encode
+from egress.wire.messages import MAX_REPLY_BYTES, NodeJoined, NodeSync
+
+from .routes import listed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_HEADER = re.compile(r"#\S* \d+")
+
+
+class StateError(Exception):
+    """The state directory can't be used."""
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace `path` by `content`, mode 0600: a crash at any moment leaves the old file or the new one.
+
+    With `durable` that also holds for a power loss. Raises OSError.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+    if durable:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _lock(path: Path) -> int:
+    """Return a descriptor that holds `path` locked; the kernel lets go of the lock when its process ends."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class State:
+    """The state directory: the node's credential, the route table, and the list of namespaces for the plugin.
+
+    Only one agent may hold it; a second one gets StateError.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock(directory / "lock")
+        except BlockingIOError:
+            raise StateError(f"{directory}: another node agent runs on it; stop that one first") from None
+        except OSError as error:
+            raise StateError(f"{directory}: {error.strerror}") from None
+        self.credential = self._read("credential.json", NodeJoined)
+        self.table = self._read("routes.json", NodeSync)
+        self.listed = self._read_namespaces()
+        if self.table is not None and self.listed != listed(self.table):
+            self._write_namespaces(listed(self.table), self.table)
+
+    def save_credential(self, credential: NodeJoined) -> None:
+        """Keep the node's credential; only root can read it."""
+        write_atomic(self._directory / "credential.json", encode(credential))
+        self.credential = credential
+
+    def save_table(self, table: NodeSync) -> None:
+        """Keep `table`, and the plugin's list in such an order that no crash leaves a namespace off it."""
+        wanted, had = listed(table), self.listed or frozenset()
+        if wanted - had:
+            self._write_namespaces(wanted | had, table)
+        write_atomic(self._directory / "routes.json", encode(table))
+        self.table = table
+        if self.listed != wanted:
+            self._write_namespaces(wanted, table)
+
+    def must_wait(self, namespace: str) -> bool:
+        """Return whether a container of `namespace` must not start without its rules.
+
+        Before the first join nothing can be enabled; with a damaged list everything might be.
+        """
+        return self.listed is None or namespace in self.listed
+
+    def close(self) -> None:
+        """Let another agent have the directory."""
+        os.close(self._lock)
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        path = self._directory / name
+        try:
+            with path.open("rb") as file:
+                return decode(kind, file.read(MAX_REPLY_BYTES * 2))
+        except FileNotFoundError:
+            return None
+        except (OSError, WireError) as error:
+            log.error("%s is damaged, starting without it: %s", path, error)  # noqa: TRY400 - no fault of the program
+            return None
+
+    def _read_namespaces(self) -> frozenset[str] | None:
+        """Return the plugin's list; None when it is damaged."""
+        path = self._directory / "namespaces"
+        try:
+            lines = path.read_text("ascii").split("\n")
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, UnicodeDecodeError) as error:
+            lines = [str(error)]
+        if not _HEADER.fullmatch(lines[0]) or lines[-1] != "":
+            log.error("%s is damaged: no container starts until the control plane answers", path)
+            return None
+        return frozenset(lines[1:-1])
+
+    def _write_namespaces(self, namespaces: Iterable[str], table: NodeSync) -> None:
+        """Write the list; its first line names the revision that last changed it."""
+        lines = [f"#{table.epoch} {table.revision}", *sorted(namespaces), ""]
+        write_atomic(self._directory / "namespaces", "\n".join(lines).encode("ascii"))
+        self.listed = frozenset(lines[1:-1])

@@ -1,0 +1,246 @@
+"""Keep the data plane as the route table and the containers want it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Literal, Protocol, TypeVar
+
+from egress.netkit.desired import Observed, Pod, Wish
+from egress.wire.messages import NodeSync, Route
+
+from . import routes
+from .cni_protocol import TRY_LATER, CniError
+from .config import Config
+from .containers import Containers
+from .state import State
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+#: Between two looks at the kernel while connections are waited for, and otherwise.
+DRAIN_SECONDS = 1.0
+REST_SECONDS = 10.0
+#: How long an ADD waits for its rules: less than the plugin waits for the agent.
+POD_SECONDS = 4.0
+#: How long the data plane may take for all it has to do, before it counts as failed.
+APPLY_SECONDS = 60.0
+
+
+class Dataplane(Protocol):
+    """The kernel's side; every call blocks and comes from one thread. Errors are exceptions of any kind."""
+
+    def start(self, wish: Wish) -> None:
+        """Make ready and bring `wish` about; the kernel may hold what an earlier agent left."""
+
+    def reconcile(self, wish: Wish) -> Observed:
+        """Bring `wish` about, and put right what was altered from outside."""
+
+    def pod_added(self, wish: Wish, pod: Pod) -> None:
+        """Put the rules for `pod`, which is part of `wish`, in place."""
+
+    def pod_removed(self, wish: Wish, address: str) -> None:
+        """Take away what is there for `address`, which is no longer part of `wish`."""
+
+    def close(self) -> None:
+        """Let go of the kernel and leave it as it is."""
+
+
+class NotAppliedError(Exception):
+    """The data plane couldn't bring the wish about."""
+
+
+class Steward:
+    """Own the wish: build it from table, containers and probes, and have it brought about.
+
+    `open_dataplane` is called in the data plane's own thread. `changed` is called after anything that a report
+    would tell.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        state: State,
+        containers: Containers,
+        open_dataplane: Callable[[], Dataplane],
+        changed: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._state = state
+        self._containers = containers
+        self._open_dataplane = open_dataplane
+        self._dataplane: Dataplane | None = None
+        self._changed = changed
+        self._worker = Worker("dataplane")
+        self._looker = Worker("containers")
+        self._refreshing = asyncio.Lock()
+        self._indexed: tuple[NodeSync | None, Mapping[str, Route]] = None, {}
+        self._suspect: frozenset[str] = frozenset()
+        self._settled = asyncio.Event()
+        self.status: Literal["ok", "starting", "unsupported", "failed"] = "starting"
+        self.detail = ""
+        self.observed = Observed()
+
+    @property
+    def table(self) -> NodeSync | None:
+        """The route table, None before the first sync."""
+        return self._state.table
+
+    def gateways_in_use(self) -> dict[str, str]:
+        """Return the private addresses, by id, of the gateways that containers here use or have flows on."""
+        namespaces = self._containers.counts()
+        return {
+            gateway.id: gateway.private_address
+            for route in self._routes().values()
+            for gateway in route.gateways
+            if namespaces[route.namespace] or self.observed.flows.get(gateway.id)
+        }
+
+    async def apply(self, table: NodeSync) -> None:
+        """Keep `table` and bring it about; raise NotAppliedError when that failed, OSError when the disk did."""
+        await self._looker.submit(lambda: self._state.save_table(table))
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Bring about what table, containers and probes want now."""
+        if self.table is None:
+            return
+        # The wish is read and queued in one step, so that the data plane meets wishes in the order of their making.
+        async with self._refreshing:
+            try:
+                if self._dataplane is None:
+                    self._dataplane = await self._do(self._started, APPLY_SECONDS)
+                dataplane = self._dataplane
+                observed = await self._do(dataplane.reconcile, APPLY_SECONDS)
+            except NotAppliedError as error:
+                self._tell("failed", str(error))
+                raise
+        for repair in observed.repaired:
+            log.warning("altered from outside, put right: %s", repair)
+        self.observed = observed
+        self._tell("ok", "; ".join(observed.warnings))
+
+    async def try_refresh(self) -> None:
+        """Refresh; a failure is in the log and the status, and `run` tries again."""
+        with suppress(NotAppliedError):
+            await self.refresh()
+
+    async def look(self) -> None:
+        """Compare the known containers with the runtime's files and their namespaces."""
+        known = self._containers.known()
+        found, gone = await self._looker.submit(lambda: self._containers.look(known))
+        if self._containers.settle(found, gone):
+            self._changed()
+
+    async def run(self) -> None:
+        """Look after everything until cancelled: drift, lost events, connections that come to an end."""
+        last_look = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            waits = self.table is not None and routes.draining(self.table)
+            await asyncio.sleep(DRAIN_SECONDS if waits or self.status == "failed" else REST_SECONDS)
+            if loop.time() - last_look >= REST_SECONDS - DRAIN_SECONDS:
+                last_look = loop.time()
+                await self.look()
+            await self.try_refresh()
+
+    async def suspect(self, gateways: frozenset[str]) -> None:
+        """Keep new connections off `gateways`."""
+        if gateways == self._suspect:
+            return
+        log.warning("gateways out of use: %s", ", ".join(sorted(gateways)) or "none")
+        self._suspect = gateways
+        await self.try_refresh()
+
+    def must_wait(self, namespace: str) -> bool:
+        """Return whether a container of `namespace` must not start without its rules."""
+        return self._state.must_wait(namespace)
+
+    async def pod_added(self, pod: Pod) -> None:
+        """Put the rules for `pod` in place; raise CniError when they aren't and must be."""
+        self._changed()
+        try:
+            async with asyncio.timeout(POD_SECONDS):
+                if self.must_wait(pod.namespace):
+                    await self._settled.wait()
+                if dataplane := self._dataplane:
+                    await self._do(lambda wish: dataplane.pod_added(wish, pod), POD_SECONDS)
+        except (NotAppliedError, TimeoutError) as error:
+            if self.must_wait(pod.namespace):
+                reason = self.detail or str(error) or "the node has no routes yet"
+                raise CniError(TRY_LATER, f"the rules of {pod.namespace} can't be put in place yet", reason) from None
+            log.warning("container %s starts without having been cleaned up for: %s", pod.container_id, error)
+
+    async def pod_removed(self, address: str) -> None:
+        """Take away what is there for `address`; a failure is for the next refresh to put right."""
+        self._changed()
+        dataplane = self._dataplane
+        if dataplane is None:
+            return
+        try:
+            await self._do(lambda wish: dataplane.pod_removed(wish, address), POD_SECONDS)
+        except NotAppliedError as error:
+            log.warning("%s can't be cleaned up after now: %s", address, error)
+
+    async def close(self) -> None:
+        """Let go of the kernel, which stays as it is."""
+        if dataplane := self._dataplane:
+            try:
+                await self._do(lambda _wish: dataplane.close(), POD_SECONDS)
+            except NotAppliedError as error:
+                log.warning("the data plane didn't close: %s", error)
+
+    def _started(self, wish: Wish) -> Dataplane:
+        """Return the data plane, opened and started."""
+        dataplane = self._open_dataplane()
+        try:
+            dataplane.start(wish)
+        except BaseException:
+            dataplane.close()
+            raise
+        return dataplane
+
+    def _wish(self) -> Wish:
+        table = self.table
+        assert table is not None  # who asks for a wish has looked
+        return Wish(
+            settings=table.settings,
+            private_interface=self._config.private_interface,
+            private_address=self._config.private_address,
+            ordinal=table.ordinal,
+            routes=self._routes(),
+            pods=self._containers.pods,
+            suspect=self._suspect,
+        )
+
+    def _routes(self) -> Mapping[str, Route]:
+        """Return the table's routes by namespace; built once a table, for there can be many."""
+        table = self.table
+        if table is not self._indexed[0]:
+            routes_of = {route.namespace: route for route in table.routes} if table else {}
+            self._indexed = table, MappingProxyType(routes_of)
+        return self._indexed[1]
+
+    async def _do(self, call: Callable[[Wish], T], seconds: float) -> T:
+        """Run `call` on the present wish in the data plane's thread; every way to fail becomes NotAppliedError."""
+        wish = self._wish()
+        try:
+            return await asyncio.wait_for(self._worker.submit(lambda: call(wish)), seconds)
+        except TimeoutError:
+            raise NotAppliedError(f"not done after {seconds:g} s") from None
+        except Exception as error:  # netlink, nft and the kernel fail in many types
+            raise NotAppliedError(f"{type(error).__name__}: {error}") from error
+
+    def _tell(self, status: Literal["ok", "failed"], detail: str) -> None:
+        detail = detail[:1000]
+        # One line an event: the same failure again isn't one.
+        if (status, detail) != (self.status, self.detail):
+            log.log(logging.INFO if status == "ok" else logging.ERROR, "data plane %s %s", status, detail)
+        self.status = status
+        self.detail = detail
+        if status == "ok":
+            self._settled.set()
+        else:
+            self._settled.clear()
+        self._changed()

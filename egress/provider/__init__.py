@@ -1,0 +1,1 @@
+"""Where gateway VMs come from: `base` is the port, `digitalocean` the adapter."""

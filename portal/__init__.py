@@ -1,0 +1,1 @@
+"""What people and programs outside see: pages, REST API, and the Django project that holds them together."""

@@ -1,0 +1,1 @@
+"""Users, teams and API tokens: the lowest Django layer."""

@@ -1,0 +1,14 @@
+"""What a token may do."""
+
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+
+class WritesWithLeave(BasePermission):
+    """Writing takes a token that may write."""
+
+    message = "This token may only read. Use one that can write."
+
+    def has_permission(self, request: Request, view: object) -> bool:  # noqa: ARG002  # the base class's signature
+        """Say whether the request's method is the token's to use."""
+        return request.method in SAFE_METHODS or request.auth.can_write

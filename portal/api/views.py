@@ -1,0 +1,98 @@
+"""Version 1 of the REST API: each view parses, calls one service or selector, and answers."""
+
+from typing import NoReturn
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.decorators import api_view, permission_classes
+from rest_framework.exceptions import NotFound
+from rest_framework.generics import GenericAPIView
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from egress.control.models import App, EgressType
+from egress.control.overview import egress_overviews
+from egress.control.selectors import app_for, apps_of, egress_view
+from egress.control.services import egress_disable, egress_enable
+
+from .permissions import WritesWithLeave
+from .serializers import AppSerializer, EgressChangeSerializer, EgressSerializer, ErrorSerializer
+
+REFUSALS = {
+    401: OpenApiResponse(ErrorSerializer, "The token is missing or isn't valid."),
+    404: OpenApiResponse(ErrorSerializer, "The token's team has no such app."),
+    429: OpenApiResponse(ErrorSerializer, "Too many requests with this token."),
+}
+APP_ID = OpenApiParameter("app_id", UUID, OpenApiParameter.PATH)
+
+
+class Pages(PageNumberPagination):
+    """`?page=` and `?page_size=`, with a bound."""
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class AppList(GenericAPIView[App]):
+    """The token's team's apps."""
+
+    pagination_class = Pages
+    filter_backends = ()
+
+    @extend_schema(operation_id="apps_list", responses={200: AppSerializer(many=True), **REFUSALS})
+    def get(self, request: Request) -> Response:
+        """List the apps of the token's team, by name."""
+        apps = self.paginate_queryset(apps_of(request.auth).order_by("name", "pk"))
+        return self.get_paginated_response(AppSerializer(egress_overviews(apps or []), many=True).data)
+
+
+@extend_schema(operation_id="apps_retrieve", parameters=[APP_ID], responses={200: AppSerializer, **REFUSALS})
+@api_view(["GET"])
+def app(request: Request, app_id: str) -> Response:
+    """Return one app."""
+    return Response(AppSerializer(egress_view(app_for(request.auth, app_id))).data)
+
+
+@extend_schema(
+    methods=["GET"],
+    operation_id="apps_egress_retrieve",
+    description="Return an app's egress.",
+    parameters=[APP_ID],
+    responses={200: EgressSerializer, **REFUSALS},
+)
+@extend_schema(
+    methods=["PUT"],
+    operation_id="apps_egress_update",
+    description="Wish for another type of egress. Repeating a wish changes nothing.",
+    parameters=[APP_ID],
+    request=EgressChangeSerializer,
+    responses={
+        200: EgressSerializer,
+        400: OpenApiResponse(ErrorSerializer, "The body isn't JSON, or `type` isn't one of the two."),
+        403: OpenApiResponse(ErrorSerializer, "The token may only read, or the platform refuses."),
+        409: OpenApiResponse(ErrorSerializer, "An earlier dedicated egress of this app is still being disabled."),
+        **REFUSALS,
+    },
+)
+@api_view(["GET", "PUT"])
+@permission_classes([IsAuthenticated, WritesWithLeave])
+def egress(request: Request, app_id: str) -> Response:
+    """Return an app's egress, or wish for another type. Repeating a wish changes nothing."""
+    app = app_for(request.auth, app_id)
+    if request.method == "PUT":
+        change = EgressChangeSerializer(data=request.data)
+        change.is_valid(raise_exception=True)
+        switch = egress_enable if change.validated_data["type"] == EgressType.DEDICATED_IP else egress_disable
+        switch(app=app, actor=request.auth)
+    return Response(EgressSerializer(egress_view(app)).data)
+
+
+@extend_schema(exclude=True)
+@api_view(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+@permission_classes([])
+def nothing(request: Request) -> NoReturn:
+    """Answer addresses that don't exist in the API's own shape."""
+    raise NotFound(f"There is no {request.path} here; docs/openapi.yaml lists what there is.")

@@ -1,0 +1,257 @@
+"""All settings, read from the environment; without one, what a demo on this machine needs.
+
+Embedded default: SQLite and a private Redis. `DATABASE_URL` and `CELERY_BROKER_URL` put the same code on
+PostgreSQL and any Redis.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+BASE_DIR = Path(__file__).resolve().parents[2]
+env = environ.Env()
+
+#: Where the embedded default keeps its database and sockets.
+STATE_DIR = Path(env.str("SLUICEGATE_STATE_DIR", str(BASE_DIR / ".state")))
+#: A running demo writes its settings there; what the environment says comes first.
+if (STATE_DIR / "env").is_file():
+    env.read_env(str(STATE_DIR / "env"))
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", "insecure-key-for-development-only-and-never-for-production")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "198.51.100.80"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "csp",
+    "django_htmx",
+    "rest_framework",
+    "drf_spectacular",
+    "portal.accounts",
+    "egress.control",
+    "portal.web",
+    "portal.api",
+    "portal.demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "portal.web.csp.PolicyMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "portal.config.urls"
+ASGI_APPLICATION = "portal.config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _database() -> dict[str, Any]:
+    config: dict[str, Any] = env.db_url("DATABASE_URL", f"sqlite:///{STATE_DIR / 'sluicegate.sqlite3'}")
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # WAL with IMMEDIATE transactions: six processes that read, then write, meet no "database is locked".
+        config["OPTIONS"] = {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+        config["TEST"] = {"NAME": env.str("TEST_DATABASE", str(STATE_DIR / "test.sqlite3"))}
+    else:
+        # Under ASGI every request has a thread of its own, which a kept connection would outlive.
+        config["CONN_MAX_AGE"] = 0
+    return config
+
+
+DATABASES = {"default": _database()}
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = reverse_lazy("web:login")
+LOGIN_REDIRECT_URL = reverse_lazy("web:apps")
+LOGOUT_REDIRECT_URL = reverse_lazy("web:login")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = STATE_DIR / "static"
+STATICFILES_DIRS: list[Path] = []
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = DEBUG
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = env.bool("SECURE_COOKIES", False)
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
+}
+#: django-unfold needs inline styles and evaluated expressions: the admin has a policy of its own.
+ADMIN_CONTENT_SECURITY_POLICY = {
+    "default-src": [SELF],
+    "script-src": [SELF, UNSAFE_EVAL, UNSAFE_INLINE],
+    "style-src": [SELF, UNSAFE_INLINE],
+    "img-src": [SELF, "data:"],
+    "frame-ancestors": [NONE],
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["portal.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["portal.api.throttling.TokenThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"token": "600/min"},
+    "EXCEPTION_HANDLER": "portal.api.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Sluicegate API",
+    "DESCRIPTION": "Dedicated egress addresses for a team's apps.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "PREPROCESSING_HOOKS": ["portal.api.schema.plain_paths"],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "EgressType": "egress.control.models.EgressType",
+        "EgressState": "portal.api.serializers.STATES",
+        "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
+    },
+}
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", f"redis+socket://{STATE_DIR / 'redis.sock'}")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 40
+CELERY_TASK_TIME_LIMIT = 45
+CELERY_TASK_DEFAULT_QUEUE = "reconcile"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+if CELERY_BROKER_URL.startswith("redis"):
+    # A message of a killed worker is delivered again once it is older than the hard time limit.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 60,
+        "unacked_restore_interval": 3,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 10,
+    }
+#: Messages are hints; this sweep is what makes sure. Two schedulers do no harm.
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "egress.control.tasks.sweep", "schedule": 1.0, "options": {"expires": 5}},
+    "watch": {"task": "egress.control.tasks.watch", "schedule": 5.0, "options": {"expires": 10}},
+    "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
+}
+
+#: Names this installation at the provider: tags of everything that it creates begin with it.
+INSTALLATION_ID = env.str("SLUICEGATE_INSTALLATION_ID", "dev")
+DIGITALOCEAN_TOKEN = env.str("DIGITALOCEAN_TOKEN", "")
+DIGITALOCEAN_API_URL = env.str("DIGITALOCEAN_API_URL", "https://api.digitalocean.com")
+#: A CA bundle to trust instead of the system's, for the lab.
+DIGITALOCEAN_CA_FILE = env.str("DIGITALOCEAN_CA_FILE", "")
+#: Where agents reach this control plane, and the CA bundle (PEM) that they trust; "" is the system's.
+AGENT_API_URL = env.str("SLUICEGATE_AGENT_API_URL", "https://localhost:8443")
+AGENT_API_CA_FILE = env.str("SLUICEGATE_AGENT_API_CA_FILE", "")
+#: The provider: a dotted path of a callable without arguments that returns an `egress.provider.base.Provider`.
+EGRESS_PROVIDER = env.str("EGRESS_PROVIDER", "egress.control.provider_access.digitalocean")
+#: A worker that holds a row loses it after this long: longer than the hard time limit of a task, so none outlives it.
+EGRESS_LEASE_SECONDS = 50
+#: How often a call that failed for a passing reason is made again, and the longest pause between two.
+EGRESS_PROVIDER_ATTEMPTS = 12
+EGRESS_BACKOFF_MAX_SECONDS = 120
+#: A gateway that doesn't forward this long after its creation has failed.
+EGRESS_BOOT_LIMIT_SECONDS = env.int("EGRESS_BOOT_LIMIT_SECONDS", 600)
+#: A node or gateway without a report for this long is unhealthy.
+EGRESS_SILENCE_SECONDS = 30
+#: Moves the control plane's clock; only a lab sets it.
+CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
+#: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
+#: AdmissionRefused.
+EGRESS_ADMISSION: list[str] = []
+#: The price shown before enabling, in cents; billing takes this over.
+EGRESS_PRICE_CENTS_PER_MONTH = 2500
+EGRESS_PRICE_CAP_HOURS = 672
+#: A running lab's control socket; "" where there is none.
+LAB_SOCKET = env.str("SLUICEGATE_LAB_SOCKET", str(STATE_DIR / "lab.sock"))
+
+UNFOLD = {
+    "SITE_TITLE": "Sluicegate",
+    "SITE_HEADER": "Sluicegate",
+    "SITE_SUBHEADER": "Fleet operations",
+    "SITE_ICON": lambda _request: static("web/favicon.svg"),
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("web/favicon.svg")}],
+    # The customers' pages' accent, in Unfold's eleven shades.
+    "COLORS": {
+        "primary": {
+            "50": "#f0f9f8",
+            "100": "#d8f0ee",
+            "200": "#b3e2de",
+            "300": "#83cdc7",
+            "400": "#4fc4bb",
+            "500": "#23908a",
+            "600": "#0a6965",
+            "700": "#085a57",
+            "800": "#074947",
+            "900": "#063c3a",
+            "950": "#032423",
+        }
+    },
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
+}

@@ -1,0 +1,11 @@
+"""Where each room is reached."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("portal.web.urls")),
+    path("api/v1/", include("portal.api.urls")),
+    path("agent/v1/", include("egress.control.agent_urls")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,113 @@
+"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container`."""
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from django.db.models import Q
+
+from egress.control.models import App
+from egress.lab.client import LabClient, LabError
+
+#: What a shell uses for a command that a signal has ended.
+SIGNAL_BASE = 128
+
+
+class Command(BaseCommand):
+    """Look into the running lab."""
+
+    help = "Look into the running lab: its nodes, its containers, and the address that the internet sees of an app."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare one sub-command for each thing to do."""
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        actions.add_parser("status", help="what there is")
+        ip = actions.add_parser("ip", help="make a request from an app's container; print the address seen outside")
+        execute = actions.add_parser("exec", help="run a command in an app's container; its exit code is passed on")
+        start = actions.add_parser("start-container", help="start one more container of an app")
+        stop = actions.add_parser("stop-container", help="stop a container, or all of an app's")
+        for each in (ip, execute, start):
+            each.add_argument("app", metavar="APP", help="the app's name, or its namespace in the cluster")
+        stop.add_argument("app", metavar="NAME|APP", help="a container's name, or an app's")
+        for each in (ip, execute, stop):
+            each.add_argument("--node", default="", help="only on this node")
+        start.add_argument("--node", required=True)
+        execute.add_argument("command", nargs="+", metavar="-- CMD", help="what to run, after two dashes")
+
+    def handle(self, *, action: str, **options: Any) -> None:
+        """Do it. Raises CommandError with what is there when something named isn't."""
+        lab = LabClient(settings.LAB_SOCKET)
+        try:
+            getattr(self, f"_{action.replace('-', '_')}")(lab, options)
+        except LabError as error:
+            raise CommandError(str(error)) from None
+
+    def _status(self, lab: LabClient, _: dict[str, Any]) -> None:
+        for line in status_lines(lab.status()):
+            self.stdout.write(line)
+
+    def _ip(self, lab: LabClient, options: dict[str, Any]) -> None:
+        self.stdout.write(lab.ip(namespace_of(options["app"]), node=options["node"]))
+
+    def _exec(self, lab: LabClient, options: dict[str, Any]) -> None:
+        def show(stream: str, text: str) -> None:
+            out = self.stdout if stream == "stdout" else self.stderr
+            out.write(text, str, ending="")  # as it came: Django would colour what goes to stderr
+            out.flush()
+
+        result = lab.exec(
+            namespace_of(options["app"]),
+            options["command"],
+            node=options["node"],
+            timeout_seconds=3_600,
+            on_output=show,
+        )
+        if result.code:
+            sys.exit(result.code if result.code > 0 else SIGNAL_BASE - result.code)
+
+    def _start_container(self, lab: LabClient, options: dict[str, Any]) -> None:
+        self.stdout.write(lab.start_container(namespace_of(options["app"], must_exist=True), node=options["node"]))
+
+    def _stop_container(self, lab: LabClient, options: dict[str, Any]) -> None:
+        for name in lab.stop_container(namespace_of(options["app"]), node=options["node"]):
+            self.stdout.write(name)
+
+
+def namespace_of(app: str, *, must_exist: bool = False) -> str:
+    """Return the namespace of the app with this name or namespace; without a database, or such an app, `app` itself.
+
+    Raises CommandError when several teams have an app of that name, or, if it `must_exist`, there is none.
+    """
+    try:
+        found = list(App.objects.filter(Q(name=app) | Q(namespace=app)).values_list("namespace", flat=True)[:10])
+        known = list(App.objects.values_list("name", flat=True)[:20])
+    except DatabaseError:
+        return app
+    if app in found or (not found and not (must_exist and known)):
+        return app
+    if not found:
+        raise CommandError(f"There is no app {app!r}; there are {', '.join(known)}.")
+    if len(found) > 1:
+        raise CommandError(f"Several apps are called {app!r}: name one by its namespace, {', '.join(found)}.")
+    return found[0]
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """Return what `LabClient.status` says as lines to read."""
+    lines = [f"Droplets boot with {status['lab']['boots_with']}; the internet is {status['lab']['observer']}", "Nodes"]
+    lines += [
+        f"  {node['name']:16} {node['public_address']:15} {node['private_address']:15} {node['network']:7} "
+        f"agent {node['agent']}"
+        for node in status["nodes"]
+    ]
+    lines.append("Containers")
+    lines += [f"  {one['name']:24} {one['address']:15} on {one['node']}" for one in status["containers"]] or ["  none"]
+    lines.append("Droplets")
+    lines += [
+        f"  {one['name']:24} {one['public_address']:15} {one['private_address']:15} {one['state']}"
+        for one in status["droplets"]
+    ] or ["  none"]
+    return lines

@@ -1,0 +1,77 @@
+"""Who may open a page: one line above each view."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render, resolve_url
+from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
+
+from egress.control.errors import AppUnknown, EgressError
+from egress.control.models import App
+from egress.control.selectors import app_for
+from egress.control.services import may_switch
+from portal.accounts.models import User
+
+
+class PageRequest(HttpRequest):
+    """A request of somebody who is logged in."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+type_of_view = Callable[Concatenate[PageRequest, ...], HttpResponse]
+
+
+def logged_in(view: type_of_view) -> Callable[..., HttpResponse]:
+    """Send others to the log-in page; a fragment's request sends the whole page there, not the fragment."""
+
+    @wraps(view)
+    def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        user: User | AnonymousUser = request.user
+        if user.is_authenticated:
+            return view(request, *args, **kwargs)
+        if request.htmx:
+            return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
+        return redirect_to_login(request.get_full_path())
+
+    return guarded
+
+
+def of_app(view: type_of_view) -> Callable[..., HttpResponse]:
+    """Hand the view one of the user's apps; another team's is not found. An egress error becomes its own page."""
+
+    @wraps(view)
+    @logged_in
+    def guarded(request: PageRequest, app_id: UUID) -> HttpResponse:
+        try:
+            app = app_for(request.user, app_id)
+        except AppUnknown as error:
+            raise Http404 from error
+        try:
+            return view(request, app)
+        except EgressError as error:
+            context = {"app": app, "message": str(error)}
+            return render(request, f"{error.http_status}.html", context, status=error.http_status)
+
+    return guarded
+
+
+def may_change(view: type_of_view) -> Callable[..., HttpResponse]:
+    """Refuse viewers."""
+
+    @wraps(view)
+    def guarded(request: PageRequest, app: App) -> HttpResponse:
+        if not may_switch(app=app, actor=request.user):
+            raise PermissionDenied
+        return view(request, app)
+
+    return guarded

@@ -1,0 +1,103 @@
+"""What a view of egress means in the customer's words: one state for the page, one for each gateway. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from egress.control.models import AssignmentStatus, GatewayStatus, Health, Wish
+from egress.control.selectors import DedicatedIp, EgressView
+
+
+class Tone(StrEnum):
+    """Which colour and shape stand beside the word; the value is the CSS class."""
+
+    OK = "ok"
+    BUSY = "busy"
+    WARN = "warn"
+    BAD = "bad"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A word, its tone, and the sentence that is read out when the state is entered."""
+
+    tone: Tone
+    label: str
+    sentence: str = ""
+
+
+OFF = State(tone=Tone.OFF, label="Shared addresses", sentence="Dedicated egress is off.")
+ACTIVE = State(tone=Tone.OK, label="Dedicated egress active", sentence="Both of your addresses are in use.")
+SWITCHING_OFF = State(
+    tone=Tone.BUSY, label="Switching off", sentence="New connections use shared addresses. Open ones are finishing."
+)
+
+_BY_STATUS = {
+    AssignmentStatus.PROVISIONING: State(
+        tone=Tone.BUSY, label="Setting up", sentence="Your two gateways are being set up."
+    ),
+    AssignmentStatus.DISTRIBUTING: State(
+        tone=Tone.BUSY, label="Almost there", sentence="Both gateways are up. Your app's traffic is moving to them."
+    ),
+    AssignmentStatus.DRAINING: SWITCHING_OFF,
+    AssignmentStatus.RELEASING: State(
+        tone=Tone.BUSY, label="Releasing addresses", sentence="The two addresses are being given back."
+    ),
+    AssignmentStatus.ERROR: State(
+        tone=Tone.BAD, label="Needs attention", sentence="Dedicated egress needs your attention."
+    ),
+}
+
+
+def state_of(view: EgressView) -> State:
+    """Return the page's state; an active pair with a dead gateway is not simply active."""
+    if view.status == AssignmentStatus.ACTIVE:
+        return SWITCHING_OFF if view.wish == Wish.DISABLED else _active(view)
+    if view.status in {"", AssignmentStatus.RELEASED}:
+        return OFF
+    return _BY_STATUS[AssignmentStatus(view.status)]
+
+
+def _active(view: EgressView) -> State:
+    down = [ip for ip in view.ips if ip.health == Health.UNHEALTHY]
+    if not down:
+        return ACTIVE
+    if len(down) == len(view.ips):
+        return State(
+            tone=Tone.BAD,
+            label="Both gateways down",
+            sentence="Both gateways are down. Outbound traffic is blocked, so that none leaves from a shared address.",
+        )
+    names = " and ".join(f"Gateway {ip.gateway}" for ip in down)
+    return State(
+        tone=Tone.WARN, label=f"{names} down", sentence=f"{names} is down. New connections use your other address."
+    )
+
+
+_SETTING_UP = {
+    GatewayStatus.PENDING: "Waiting",
+    GatewayStatus.CREATING: "Creating",
+    GatewayStatus.BOOTING: "Starting",
+}
+_LEAVING = {
+    GatewayStatus.DRAINING: "Finishing",
+    GatewayStatus.MAINTENANCE: "Updating",
+    GatewayStatus.DELETING: "Releasing",
+    GatewayStatus.DELETED: "Released",
+}
+
+
+def gateway_state(ip: DedicatedIp) -> State:
+    """Return a gateway's state: what we do with it first, then how it is."""
+    status = GatewayStatus(ip.provisioning_status)
+    if status == GatewayStatus.ERROR:
+        return State(tone=Tone.BAD, label="Failed")
+    if status in _SETTING_UP:
+        return State(tone=Tone.BUSY, label=_SETTING_UP[status])
+    if status in _LEAVING:
+        return State(tone=Tone.WARN, label=_LEAVING[status])
+    return {
+        Health.HEALTHY: State(tone=Tone.OK, label="Healthy"),
+        Health.UNHEALTHY: State(tone=Tone.BAD, label="Down"),
+        Health.UNKNOWN: State(tone=Tone.BUSY, label="Checking"),
+    }[Health(ip.health)]

@@ -1,0 +1,63 @@
+"""The app's history in the customer's words. Pure; what has no words here isn't told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from egress.control.models import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One thing that happened. `tone` is ok, bad or "", and the CSS class."""
+
+    at: datetime
+    text: str
+    tone: str = ""
+
+
+#: {(subject, new status): words}; {gateway} and {who} are filled in.
+_WORDS = {
+    ("egress.enable", ""): "Dedicated egress switched on {who}",
+    ("egress.disable", ""): "Dedicated egress switched off {who}",
+    ("egress.retry", ""): "Another try started {who}",
+    ("assignment.status", "distributing"): "Both gateways are ready, your app's traffic is moving to them",
+    ("assignment.status", "active"): "Dedicated egress active",
+    ("assignment.status", "draining"): "New connections use shared addresses, open ones are finishing",
+    ("assignment.status", "releasing"): "The addresses are being released",
+    ("assignment.status", "released"): "Addresses released",
+    ("assignment.status", "error"): "Setting up failed",
+    ("gateway.status", "creating"): "{gateway} is being created",
+    ("gateway.status", "booting"): "{gateway} is starting",
+    ("gateway.status", "ready"): "{gateway} is ready",
+    ("gateway.status", "draining"): "{gateway} takes no new connections, open ones are finishing",
+    ("gateway.status", "maintenance"): "{gateway} is being updated",
+    ("gateway.status", "deleted"): "{gateway} is gone",
+    ("gateway.status", "error"): "{gateway} failed",
+    ("gateway.health", "unhealthy"): "{gateway} stopped answering",
+    ("gateway.health", "healthy"): "{gateway} answers again",
+}
+_GOOD = {("assignment.status", "active"), ("gateway.status", "ready"), ("gateway.health", "healthy")}
+_BAD = {("assignment.status", "error"), ("gateway.status", "error"), ("gateway.health", "unhealthy")}
+
+
+def timeline(events: Iterable[Event]) -> tuple[Entry, ...]:
+    """Tell the events that have words, in the order given. Events come with `actor` and `gateway` loaded."""
+    return tuple(entry for event in events if (entry := _entry(event)))
+
+
+def _entry(event: Event) -> Entry | None:
+    key = (event.subject, event.new)
+    words = _WORDS.get(key)
+    if words is None or (event.subject == "gateway.health" and event.old == "unknown"):
+        return None
+    gateway = f"Gateway {'AB'[event.gateway.slot]}" if event.gateway else "A gateway"
+    tone = "ok" if key in _GOOD else "bad" if key in _BAD else ""
+    return Entry(at=event.at, text=words.format(gateway=gateway, who=_who(event)).strip(), tone=tone)
+
+
+def _who(event: Event) -> str:
+    """Name a teammate; a token's use is told as such, whoever made it, and the platform's people stay unnamed."""
+    if event.reason or event.actor is None:
+        return event.reason
+    return "by support" if event.actor.is_staff else f"by {event.actor.email}"

@@ -1,0 +1,22 @@
+"""The pages' addresses."""
+
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from . import views
+from .forms import LogInForm
+
+app_name = "web"
+urlpatterns = [
+    path("", views.apps, name="apps"),
+    path("apps/<uuid:app_id>/", views.app, name="app"),
+    path("apps/<uuid:app_id>/egress/enable/", views.enable, name="enable"),
+    path("apps/<uuid:app_id>/egress/disable/", views.disable, name="disable"),
+    path("apps/<uuid:app_id>/egress/retry/", views.retry, name="retry"),
+    path(
+        "login/",
+        LoginView.as_view(authentication_form=LogInForm, redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout/", LogoutView.as_view(), name="logout"),
+]

@@ -1,0 +1,85 @@
+"""The pages: each parses, calls one service or selector, and renders."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from egress.control.models import App
+from egress.control.overview import egress_overviews
+from egress.control.selectors import apps_of, egress_view
+from egress.control.services import egress_disable, egress_enable, egress_retry
+
+from .forms import DisableForm
+from .guards import PageRequest, logged_in, may_change, of_app
+from .page import app_page
+from .pricing import current_price
+from .rows import teams_of
+
+APPS_PER_PAGE = 50
+NO_CONTENT = 204
+
+
+@require_safe
+@logged_in
+def apps(request: PageRequest) -> HttpResponse:
+    """List the apps of the user's teams."""
+    page = Paginator(apps_of(request.user).order_by("team__name", "name"), APPS_PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    teams = teams_of(egress_overviews(list(page)), user=request.user)
+    return render(request, "web/apps.html", {"section": "apps", "page": page, "teams": teams})
+
+
+@require_safe
+@of_app
+def app(request: PageRequest, app: App) -> HttpResponse:
+    """Show an app and its egress. A page that looks again says what it has `seen`, and gets nothing if that's all."""
+    page = app_page(app, request.user)
+    if request.htmx and request.GET.get("seen") == page.digest:
+        return HttpResponse(status=NO_CONTENT)
+    template = "web/_egress.html" if request.htmx else "web/app.html"
+    return render(request, template, {"section": "apps", "app": app, "page": page})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_app
+@may_change
+def enable(request: PageRequest, app: App) -> HttpResponse:
+    """Ask for confirmation with the price beside it; on POST enable. A second click changes nothing."""
+    if request.method == "POST":
+        egress_enable(app=app, actor=request.user)
+        return redirect("web:app", app.pk)
+    if egress_view(app).status:
+        messages.info(request, "Dedicated egress of this app is not off, so there is nothing to enable.")
+        return redirect("web:app", app.pk)
+    template = "web/_enable.html" if request.htmx else "web/enable.html"
+    return render(request, template, {"section": "apps", "app": app, "price": current_price()})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_app
+@may_change
+def disable(request: PageRequest, app: App) -> HttpResponse:
+    """Warn that the addresses will be lost and ask for the app's name; on POST disable."""
+    form = DisableForm(request.POST or None, app=app)
+    if form.is_valid():
+        egress_disable(app=app, actor=request.user)
+        return redirect("web:app", app.pk)
+    view = egress_view(app)
+    if not view.can_disable:
+        messages.info(request, "Dedicated egress of this app is off or on its way out already.")
+        return redirect("web:app", app.pk)
+    template = "web/_disable.html" if request.htmx else "web/disable.html"
+    return render(request, template, {"section": "apps", "app": app, "view": view, "form": form})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_app
+@may_change
+def retry(request: PageRequest, app: App) -> HttpResponse:
+    """Try again what failed; opened as a link it only leads back."""
+    if request.method == "POST":
+        egress_retry(app=app, actor=request.user)
+    return redirect("web:app", app.pk)

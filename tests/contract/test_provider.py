@@ -1,0 +1,334 @@
+"""What every Provider does, shown by DigitalOcean's adapter with the real pydo against the lab's API."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import pytest
+
+from egress.lab.cloud_state import CloudLayout
+from egress.provider.base import (
+    AccessRefused,
+    NoCapacity,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+from egress.provider.digitalocean import DigitalOcean
+from tests.contract.cloudlab import CloudLab, spec, wait_until
+
+TAG = "gateway:sg-test-a"
+
+
+def creations(lab: CloudLab) -> int:
+    return sum(exchange.method == "post" and exchange.path == "/v2/droplets" for exchange in lab.exchanges)
+
+
+def make_many(lab: CloudLab, count: int, tag: str = "sluicegate:many") -> None:
+    for first in range(0, count, 10):
+        names = [f"sg-{number}" for number in range(first, min(first + 10, count))]
+        answer = lab.request(
+            "POST",
+            "/v2/droplets",
+            {"names": names, "region": "nyc3", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "tags": [tag]},
+        )
+        assert answer.status == 202, answer.body
+
+
+@pytest.fixture
+def big_lab(serve: Callable[..., CloudLab]) -> CloudLab:
+    layout = CloudLayout(public_addresses=("198.18.0.1", "198.18.15.254"), droplet_limit=1000)
+    return serve(layout=layout)
+
+
+def test_a_new_server_has_no_addresses_and_gets_them_with_time(lab: CloudLab, provider: DigitalOcean) -> None:
+    lab.hypervisor.held.clear()
+
+    created = provider.create_or_adopt(spec(), tag=TAG)
+
+    assert (created.status, created.public_address, created.private_address) == ("new", None, None)
+    lab.hypervisor.held.set()
+    lab.settle()
+    server = provider.get(created.id)
+    assert (server.id, server.name, server.status) == (created.id, "sg-test-a", "active")
+    assert (server.public_address, server.private_address) == ("203.0.113.10", "10.110.0.100")
+    assert server.tags == spec().tags
+
+
+def test_the_whole_spec_reaches_the_machine(lab: CloudLab, provider: DigitalOcean) -> None:
+    user_data = "#cloud-config\n# ü 😀\n" + "x" * 60_000
+
+    created = provider.create_or_adopt(spec(user_data=user_data, region="fra1", image="debian-12-x64"), tag=TAG)
+
+    droplet = lab.state.droplet(int(created.id))
+    assert droplet is not None
+    assert (droplet.user_data, droplet.region, droplet.image) == (user_data, "fra1", "debian-12-x64")
+
+
+def test_a_second_create_adopts_the_first(lab: CloudLab, provider: DigitalOcean) -> None:
+    first = provider.create_or_adopt(spec(), tag=TAG)
+
+    assert provider.create_or_adopt(spec(), tag=TAG).id == first.id
+    assert creations(lab) == 1
+
+
+def test_of_duplicates_the_oldest_is_adopted(lab: CloudLab, provider: DigitalOcean) -> None:
+    make_many(lab, 3, TAG)
+    oldest = min(droplet.id for droplet in lab.state.droplets())
+
+    assert provider.create_or_adopt(spec(), tag=TAG).id == str(oldest)
+
+
+def test_tags_that_differ_in_case_only_are_the_same(provider: DigitalOcean) -> None:
+    created = provider.create_or_adopt(spec("sg-a", "Gateway:A"), tag="Gateway:A")
+
+    assert [server.id for server in provider.list_by_tag("gateway:a")] == [created.id]
+
+
+def test_lists_hold_every_server_of_every_page_oldest_first(big_lab: CloudLab) -> None:
+    make_many(big_lab, 250)
+    big_lab.request("POST", "/v2/droplets", {"name": "x", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64"})
+
+    with contextlib.closing(big_lab.provider()) as provider:
+        listed = provider.list_by_tag("sluicegate:many")
+
+    assert [server.name for server in listed] == [f"sg-{number}" for number in range(250)]
+    lists = [exchange for exchange in big_lab.exchanges if exchange.method == "get"]
+    assert len(lists) == 2
+    assert all("per_page=200" in exchange.query for exchange in lists)
+
+
+def test_a_list_that_nothing_matches_is_empty(provider: DigitalOcean) -> None:
+    assert provider.list_by_tag("nobody:has-it") == []
+
+
+def test_deleting_twice_is_no_error(lab: CloudLab, provider: DigitalOcean) -> None:
+    created = provider.create_or_adopt(spec(), tag=TAG)
+    lab.settle()
+
+    provider.delete(created.id)
+    provider.delete(created.id)
+
+    assert provider.list_by_tag(TAG) == []
+    wait_until(lambda: int(created.id) not in lab.hypervisor.power)
+
+
+def test_what_does_not_exist_is_not_found(provider: DigitalOcean) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: provider.get("1"),
+        lambda: provider.power_cycle("1"),
+        lambda: provider.power_off("1"),
+        lambda: provider.power_on("1"),
+        lambda: provider.rebuild("1", image="ubuntu-24-04-x64"),
+        lambda: provider.action_status("1", "1"),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [("power_off", "off"), ("power_on", "active"), ("power_cycle", "active"), ("rebuild", "active")],
+)
+def test_actions_run_to_their_end_and_keep_the_addresses(
+    lab: CloudLab, provider: DigitalOcean, action: str, status: str
+) -> None:
+    server_id = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.settle()
+    before = provider.get(server_id)
+
+    options = {"image": "debian-12-x64"} if action == "rebuild" else {}
+    action_id = getattr(provider, action)(server_id, **options)
+
+    wait_until(lambda: provider.action_status(server_id, action_id) == "completed")
+    after = provider.get(server_id)
+    assert after.status == status
+    assert (after.public_address, after.private_address) == (before.public_address, before.private_address)
+    assert lab.hypervisor.calls[-1] == (action, int(server_id))
+
+
+def test_an_action_in_progress_is_seen_and_makes_others_wait(lab: CloudLab, provider: DigitalOcean) -> None:
+    server_id = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.settle()
+    lab.hypervisor.held.clear()
+    action_id = provider.power_cycle(server_id)
+
+    assert provider.action_status(server_id, action_id) == "in-progress"
+    with pytest.raises(Unavailable, match="busy"):
+        provider.rebuild(server_id, image="debian-12-x64")
+    with pytest.raises(Unavailable, match="busy"):
+        provider.delete(server_id)
+
+
+def test_an_action_that_failed_says_errored(lab: CloudLab, provider: DigitalOcean) -> None:
+    server_id = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.settle()
+    lab.hypervisor.fail.add("power_cycle")
+
+    action_id = provider.power_cycle(server_id)
+
+    wait_until(lambda: provider.action_status(server_id, action_id) == "errored")
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "error", "made"),
+    [
+        ("rate_limited", {"retry_after_seconds": 7}, RateLimited, 0),
+        ("failed_before", {}, OutcomeUnknown, 0),
+        ("failed_before", {"status": 503}, OutcomeUnknown, 0),
+        ("failed_after", {}, OutcomeUnknown, 1),
+        ("failed_after", {"status": 502}, OutcomeUnknown, 1),
+        ("failed_after", {"status": 504}, OutcomeUnknown, 1),
+        ("dropped", {}, OutcomeUnknown, 1),
+        ("no_capacity", {}, NoCapacity, 0),
+        ("token_refused", {}, AccessRefused, 0),
+    ],
+)
+def test_a_faulty_create_is_sent_once_and_the_next_call_ends_with_one_server(
+    lab: CloudLab, provider: DigitalOcean, fault: str, options: dict[str, int], error: type[ProviderError], made: int
+) -> None:
+    lab.faults.inject(fault, "create", **options)
+
+    with pytest.raises(ProviderError) as raised:
+        provider.create_or_adopt(spec(), tag=TAG)
+
+    assert type(raised.value) is error
+    assert (creations(lab), len(lab.state.droplets())) == (1, made)
+    with contextlib.closing(lab.provider()) as another:
+        server = another.create_or_adopt(spec(), tag=TAG)
+    assert [str(droplet.id) for droplet in lab.state.droplets()] == [server.id]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("rate_limited", RateLimited),
+        ("failed_before", Unavailable),
+        ("failed_after", Unavailable),
+        ("dropped", Unavailable),
+        ("token_refused", AccessRefused),
+    ],
+)
+@pytest.mark.parametrize("operation", ["list", "get", "delete", "action_status"])
+def test_faults_of_repeatable_calls_are_typed_and_not_retried(
+    lab: CloudLab, provider: DigitalOcean, operation: str, fault: str, error: type[ProviderError]
+) -> None:
+    server_id = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.settle()
+    action_id = provider.power_off(server_id)
+    lab.settle()
+    calls: dict[str, Callable[[], object]] = {
+        "list": lambda: provider.list_by_tag(TAG),
+        "get": lambda: provider.get(server_id),
+        "delete": lambda: provider.delete(server_id),
+        "action_status": lambda: provider.action_status(server_id, action_id),
+    }
+    lab.faults.inject(fault, operation)
+    before = len(lab.exchanges)
+
+    with pytest.raises(ProviderError) as raised:
+        calls[operation]()
+
+    assert type(raised.value) is error
+    assert len(lab.exchanges) == before + 1
+
+
+@pytest.mark.parametrize("fault", ["failed_before", "failed_after", "dropped"])
+def test_an_action_without_an_answer_has_an_unknown_outcome(lab: CloudLab, provider: DigitalOcean, fault: str) -> None:
+    server_id = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.settle()
+    lab.faults.inject(fault, "action")
+
+    with pytest.raises(OutcomeUnknown):
+        provider.power_cycle(server_id)
+
+
+def test_a_slow_create_is_waited_for(lab: CloudLab, provider: DigitalOcean) -> None:
+    lab.faults.inject("slow", "create", delay_seconds=0.3)
+
+    assert provider.create_or_adopt(spec(), tag=TAG).status == "new"
+
+
+def test_a_create_slower_than_the_timeout_is_adopted_later(
+    lab: CloudLab, provider: DigitalOcean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("egress.provider.digitalocean.READ_TIMEOUT_SECONDS", 0.5)
+    lab.faults.inject("slow", "create", delay_seconds=1.5)
+    with pytest.raises(OutcomeUnknown):
+        provider.create_or_adopt(spec(), tag=TAG)
+
+    wait_until(lab.state.droplets)
+
+    monkeypatch.undo()
+    server = provider.create_or_adopt(spec(), tag=TAG)
+    assert [str(droplet.id) for droplet in lab.state.droplets()] == [server.id]
+
+
+def test_rate_limits_say_how_long_to_wait_and_are_respected(serve: Callable[..., CloudLab]) -> None:
+    lab = serve(requests_per_minute=3)
+    with contextlib.closing(lab.provider()) as provider:
+        for _ in range(3):
+            provider.list_by_tag(TAG)
+        with pytest.raises(RateLimited) as refused:
+            provider.list_by_tag(TAG)
+        with pytest.raises(RateLimited) as held:
+            provider.list_by_tag(TAG)
+
+    assert 50 <= refused.value.retry_after_seconds <= 60
+    assert 45 <= held.value.retry_after_seconds <= 60
+    assert len(lab.exchanges) == 4
+
+
+def test_the_hourly_limit_tells_when_it_resets_by_the_providers_clock(serve: Callable[..., CloudLab]) -> None:
+    started = time.time()
+    lab = serve(requests_per_hour=1, clock=lambda: started)
+    with contextlib.closing(lab.provider()) as provider:
+        provider.list_by_tag(TAG)
+        with pytest.raises(RateLimited) as refused:
+            provider.list_by_tag(TAG)
+
+    assert 3500 <= refused.value.retry_after_seconds <= 3600
+
+
+def test_a_wrong_token_is_refused(lab: CloudLab) -> None:
+    with contextlib.closing(lab.provider("dop_v1_wrong")) as provider, pytest.raises(AccessRefused) as refused:
+        provider.list_by_tag(TAG)
+
+    assert "dop_v1_wrong" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"image": "windows-95"}, {"size": "huge"}, {"region": "atlantis"}, {"vpc_id": "not-a-vpc"}],
+)
+def test_a_spec_that_the_provider_refuses_is_rejected(
+    lab: CloudLab, provider: DigitalOcean, wrong: dict[str, str]
+) -> None:
+    with pytest.raises(Rejected):
+        provider.create_or_adopt(spec(**wrong), tag=TAG)
+
+    assert lab.state.droplets() == []
+
+
+def test_the_accounts_limit_is_no_capacity(serve: Callable[..., CloudLab]) -> None:
+    lab = serve(layout=CloudLayout(droplet_limit=1))
+    with contextlib.closing(lab.provider()) as provider:
+        provider.create_or_adopt(spec(), tag=TAG)
+        with pytest.raises(NoCapacity, match="limit"):
+            provider.create_or_adopt(spec("sg-b"), tag="gateway:sg-b")
+
+
+def test_addresses_that_ran_out_are_no_capacity_and_come_back(serve: Callable[..., CloudLab]) -> None:
+    lab = serve(layout=CloudLayout(public_addresses=("203.0.113.10", "203.0.113.10")))
+    with contextlib.closing(lab.provider()) as provider:
+        first = provider.create_or_adopt(spec(), tag=TAG)
+        with pytest.raises(NoCapacity):
+            provider.create_or_adopt(spec("sg-b"), tag="gateway:sg-b")
+        lab.settle()
+        provider.delete(first.id)
+        wait_until(lambda: len(lab.state._public) == 1)
+        assert provider.create_or_adopt(spec("sg-b"), tag="gateway:sg-b").name == "sg-b"

@@ -1,0 +1,180 @@
+"""A provider that keeps its servers in files: seen by several processes, and faulty on demand."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any
+
+from egress.provider import base
+from egress.provider.base import ActionStatus, NotFound, Server, ServerSpec
+
+_FAULTS = {
+    error.code: error
+    for error in (
+        base.Unavailable,
+        base.RateLimited,
+        base.NoCapacity,
+        base.AccessRefused,
+        base.Rejected,
+        base.OutcomeUnknown,
+    )
+}
+#: The call was carried out, and its answer was lost.
+LOST_ANSWER = "lost_answer"
+
+
+class FileCloud:
+    """Implements `egress.provider.base.Provider`, but for power actions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    # --- what tests do -----------------------------------------------------------------------------------------------
+
+    def fail(self, method: str, *codes: str, times: int = 1) -> None:
+        """Let the next calls of `method` fail."""
+        with self._state() as state:
+            state["faults"].setdefault(method, []).extend(list(codes) * times)
+
+    def heal(self) -> None:
+        with self._state() as state:
+            state["faults"] = {}
+
+    def delay_addresses(self, polls: int) -> None:
+        """Let servers have their addresses only after they were looked at so often."""
+        with self._state() as state:
+            state["polls_before_addresses"] = polls
+
+    def add_stray(self, *tags: str) -> str:
+        """Let a server appear as if an earlier creation landed only now."""
+        with self._state() as state:
+            return str(self._create(state, "stray", tags)["id"])
+
+    def servers(self) -> list[Server]:
+        with self._state() as state:
+            return [_server(data) for data in state["servers"]]
+
+    def calls(self, method: str) -> int:
+        with self._state() as state:
+            return int(state["calls"].get(method, 0))
+
+    def user_data(self) -> list[str]:
+        with self._state() as state:
+            return [data["user_data"] for data in state["servers"]]
+
+    # --- the port ----------------------------------------------------------------------------------------------------
+
+    def create_or_adopt(self, spec: ServerSpec, *, tag: str) -> Server:
+        with self._call("create_or_adopt") as (state, fault):
+            present = [data for data in state["servers"] if tag in data["tags"]]
+            if present:
+                return _server(present[0])
+            data = self._create(state, spec.name, spec.tags, spec.user_data)
+            if fault == LOST_ANSWER:
+                raise base.OutcomeUnknown("the connection broke")
+            return _server(data)
+
+    def get(self, server_id: str) -> Server:
+        with self._call("get") as (state, _):
+            for data in state["servers"]:
+                if data["id"] == server_id:
+                    data["polls"] += 1
+                    self._address(state, data)
+                    return _server(data)
+            raise NotFound(f"no server {server_id}")
+
+    def list_by_tag(self, tag: str) -> list[Server]:
+        with self._call("list_by_tag") as (state, _):
+            return [_server(data) for data in state["servers"] if tag in data["tags"]]
+
+    def delete(self, server_id: str) -> None:
+        with self._call("delete") as (state, _):
+            state["servers"] = [data for data in state["servers"] if data["id"] != server_id]
+
+    def power_cycle(self, server_id: str) -> str:
+        raise NotImplementedError
+
+    def power_off(self, server_id: str) -> str:
+        raise NotImplementedError
+
+    def power_on(self, server_id: str) -> str:
+        raise NotImplementedError
+
+    def rebuild(self, server_id: str, *, image: str) -> str:
+        raise NotImplementedError
+
+    def action_status(self, server_id: str, action_id: str) -> ActionStatus:
+        raise NotImplementedError
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _create(self, state: dict[str, Any], name: str, tags: tuple[str, ...], user_data: str = "") -> dict[str, Any]:
+        state["last_id"] += 1
+        data = {
+            "id": str(state["last_id"]),
+            "name": name,
+            "tags": tags,
+            "user_data": user_data,
+            "polls": 0,
+            "addresses": None,
+        }
+        state["servers"].append(data)
+        self._address(state, data)
+        return data
+
+    @staticmethod
+    def _address(state: dict[str, Any], data: dict[str, Any]) -> None:
+        if data["polls"] >= state["polls_before_addresses"]:
+            number = int(data["id"])
+            data["addresses"] = [f"203.0.113.{number}", f"10.110.0.{100 + number}"]
+
+    @contextmanager
+    def _call(self, method: str) -> Iterator[tuple[dict[str, Any], str]]:
+        with self._state() as state:
+            state["calls"][method] = state["calls"].get(method, 0) + 1
+            faults = state["faults"].get(method, [])
+            fault = faults.pop(0) if faults else ""
+            if fault in _FAULTS:
+                raise _FAULTS[fault](f"{method}: made to fail")
+            yield state, fault
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, Any]]:
+        path = self.folder / "state.json"
+        with (self.folder / "lock").open("w") as lock:
+            flock(lock, LOCK_EX)
+            state: dict[str, Any] = {
+                "servers": [],
+                "faults": {},
+                "calls": {},
+                "last_id": 0,
+                "polls_before_addresses": 0,
+            }
+            if path.exists():
+                state = json.loads(path.read_text())
+            try:
+                yield state
+            finally:
+                path.write_text(json.dumps(state))
+
+
+def _server(data: dict[str, Any]) -> Server:
+    public, private = data["addresses"] or (None, None)
+    return Server(
+        id=data["id"],
+        name=data["name"],
+        status="active",
+        public_address=public,
+        private_address=private,
+        tags=tuple(data["tags"]),
+        created_at=f"2026-01-01T00:00:{int(data['id']):02}Z",
+    )
+
+
+def from_environment() -> FileCloud:
+    """Return the cloud in the folder that SGT_CLOUD names: what `EGRESS_PROVIDER` points at."""
+    return FileCloud(Path(os.environ["SGT_CLOUD"]))

@@ -1,0 +1,101 @@
+"""Play the agents of a cluster, by the services that their HTTP API calls."""
+
+from dataclasses import dataclass, field
+
+from egress.control import agents
+from egress.control.enrolment import enrolment_secret
+from egress.control.models import App, Assignment, Cluster, Gateway, GatewayStatus, Node
+from egress.control.reconcile import reconcile
+from egress.wire.messages import (
+    GatewayEnrol,
+    GatewayReport,
+    GatewaySyncRequest,
+    NodeReport,
+    NodeSync,
+    NodeSyncRequest,
+)
+from portal.accounts.models import User
+
+from .cloud import FileCloud
+
+
+@dataclass
+class Fleet:
+    """A cluster with an app, its nodes and a cloud; `step()` is a reconcile, the rest is what agents do."""
+
+    cluster: Cluster
+    app: App
+    user: User
+    cloud: FileCloud
+    nodes: list[Node]
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def assignment(self) -> Assignment:
+        return Assignment.objects.select_related("app", "cluster").filter(app=self.app).latest("created_at")
+
+    def gateways(self) -> list[Gateway]:
+        rows = self.assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)
+        return list(rows.select_related("assignment").order_by("slot"))
+
+    def step(self) -> Assignment:
+        reconcile(self.assignment.pk)
+        return self.assignment
+
+    def enrol(self, gateway: Gateway) -> str:
+        assert gateway.public_address
+        message = GatewayEnrol(gateway_id=str(gateway.pk), boot_id="boot", agent_version="1")
+        token = agents.gateway_enrol(
+            token=enrolment_secret(gateway.pk), message=message, remote_address=gateway.public_address
+        ).token
+        self.tokens[str(gateway.pk)] = token
+        return token
+
+    def boot_gateways(self) -> None:
+        """Let every gateway that has its address enrol, learn the nodes and report that it forwards."""
+        for gateway in self.gateways():
+            token = self.tokens.get(str(gateway.pk)) or self.enrol(gateway)
+            wanted = agents.gateway_clients(token=token, message=GatewaySyncRequest(applied_revision=0, wait_seconds=0))
+            acknowledged = GatewaySyncRequest(applied_revision=wanted.revision, wait_seconds=0)
+            agents.gateway_acknowledge(token=token, message=acknowledged)
+            self.report_gateway(gateway)
+
+    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
+        report = GatewayReport(boot_id="boot", agent_version="1", forwarding=forwarding)
+        agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)
+
+    def sync_node(self, node: Node) -> NodeSync:
+        """Let a node ask and at once acknowledge what it got."""
+        token = f"node-token-{node.name}"
+        node.refresh_from_db()
+        asked = NodeSyncRequest(epoch=node.applied_epoch, applied_revision=node.applied_revision, wait_seconds=0)
+        reply = agents.node_delta(token=token, message=asked)
+        acknowledged = NodeSyncRequest(epoch=reply.epoch, applied_revision=reply.revision, wait_seconds=0)
+        agents.node_acknowledge(token=token, message=acknowledged)
+        return reply
+
+    def report_node(self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok") -> None:
+        report = NodeReport(
+            boot_id="boot",
+            agent_version="1",
+            dataplane=dataplane,  # type: ignore[arg-type]
+            containers={self.app.namespace: 1},
+            flows=flows or {},
+        )
+        agents.node_report(token=f"node-token-{node.name}", message=report)
+
+    def nodes_follow(self) -> None:
+        for node in self.nodes:
+            self.sync_node(node)
+            self.report_node(node)
+
+    def bring_up(self) -> Assignment:
+        """Enable, and go all the way to active."""
+        from egress.control.services import egress_enable
+
+        egress_enable(app=self.app, actor=self.user)
+        self.step()
+        self.boot_gateways()
+        self.step()
+        self.nodes_follow()
+        return self.step()

@@ -1,0 +1,242 @@
+"""A process inside a network namespace that does what a test tells it: one JSON object a line, one line back.
+
+Run as a script it is the puppet; `Puppet` is the string to it. Pods open connections, the observer answers each
+with the source address that it sees and sniffs the wire, a node drives a `Dataplane`.
+"""
+
+import collections
+import json
+import os
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__)
+ROOT = HERE.parents[3]
+
+
+class Puppet:
+    """A puppet in namespace `netns`."""
+
+    def __init__(self, netns: str) -> None:
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", netns, sys.executable, str(HERE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self.selector = selectors.DefaultSelector()
+        assert self.process.stdout
+        self.selector.register(self.process.stdout, selectors.EVENT_READ)
+
+    def __call__(self, deed: str, **terms: object) -> object:
+        """Have `deed` done and return its result; raises RuntimeError with what went wrong over there."""
+        assert self.process.stdin
+        assert self.process.stdout
+        print(json.dumps({"deed": deed, **terms}), file=self.process.stdin, flush=True)
+        if not self.selector.select(30):
+            raise RuntimeError(f"no answer to {deed} in 30 s")
+        answer = json.loads(self.process.stdout.readline())
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self.selector.close()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream
+            stream.close()
+
+
+class Deeds:
+    """What puppets can do."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, socket.socket] = {}
+        self.seen: collections.Counter[str] = collections.Counter()
+        self.dataplane = None
+
+    # --- a pod's
+
+    def ask(self, to: str, port: int, kind: str = "tcp", timeout: float = 3, source: int = 0) -> str:
+        """Open a connection and return the source address that its other end saw, or the error's name."""
+        return self.open("", to, port, kind, timeout, source) if kind else ""
+
+    def open(self, name: str, to: str, port: int, kind: str = "tcp", timeout: float = 3, source: int = 0) -> str:
+        """Open a connection, keep it under `name` unless that is empty, and return what `say` returns."""
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        connection.settimeout(timeout)
+        try:
+            if source:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                connection.bind(("0.0.0.0", source))
+            connection.connect((to, port))
+            return self._say(connection)
+        except OSError as error:
+            return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+        finally:
+            if name:
+                self.sockets[name] = connection
+            else:
+                connection.close()
+
+    def say(self, name: str) -> str:
+        """Say something on the kept connection `name` and return the address that the other end sees."""
+        try:
+            return self._say(self.sockets[name])
+        except OSError as error:
+            return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+
+    def tell(self, name: str, to: str, port: int) -> None:
+        """Send one datagram from the kept socket `name`, waiting for nothing."""
+        if name not in self.sockets:
+            self.sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sockets[name].sendto(b"tell", (to, port))
+
+    def spoof(self, source: str, to: str, port: int, count: int = 5) -> None:
+        """Send UDP datagrams with a false source address."""
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        datagram = struct.pack(">HHHH", 4444, port, 12, 0) + b"fake"
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 0, 0, 0, 64, 17, 0) + socket.inet_aton(source) + socket.inet_aton(to)
+        for _ in range(count):
+            raw.sendto(head + datagram, (to, 0))
+
+    def claim(self, address: str, target: str, mac: str) -> None:
+        """Send ARP replies from eth0 that claim `address`, under `mac`, to everyone."""
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+        wire.bind(("eth0", 0))
+        own, everyone = bytes.fromhex(mac.replace(":", "")), b"\xff" * 6
+        body = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 2) + own + socket.inet_aton(address)
+        frame = everyone + own + b"\x08\x06" + body + everyone + socket.inet_aton(target)
+        for _ in range(3):
+            wire.send(frame)
+
+    @staticmethod
+    def _say(connection: socket.socket) -> str:
+        connection.sendall(b"hello\n")
+        return connection.recv(200).decode().strip()
+
+    # --- a server's
+
+    def serve(self, port: int, host: str) -> None:
+        """Answer on TCP and UDP `port` of `host` with the address that the asker is seen under."""
+        listener = socket.create_server((host, port), backlog=500)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind((host, port))
+        threading.Thread(target=self._echo, args=(datagrams,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            connection, address = listener.accept()
+            threading.Thread(target=self._talk, args=(connection, address[0]), daemon=True).start()
+
+    @staticmethod
+    def _talk(connection: socket.socket, address: str) -> None:
+        with connection:
+            try:
+                while connection.recv(200):
+                    connection.sendall(f"{address}\n".encode())
+            except OSError:
+                return
+
+    @staticmethod
+    def _echo(datagrams: socket.socket) -> None:
+        while True:
+            said, address = datagrams.recvfrom(200)
+            if said != b"tell":
+                datagrams.sendto(address[0].encode(), address)
+
+    def sniff(self, interface: str) -> None:
+        """Count IPv4 packets that arrive on `interface`, by "source>destination"."""
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        wire.bind((interface, 0))
+        threading.Thread(target=self._count, args=(wire,), daemon=True).start()
+
+    def _count(self, wire: socket.socket) -> None:
+        while True:
+            frame, address = wire.recvfrom(200)
+            kind, packet = address[2], frame[14:]
+            if kind == socket.PACKET_OUTGOING or len(packet) < 20:
+                continue
+            if address[1] == 0x0800:
+                self.seen[f"{socket.inet_ntoa(packet[12:16])}>{socket.inet_ntoa(packet[16:20])}"] += 1
+            elif address[1] == 0x86DD and packet[24] & 0xE0 == 0x20:
+                self.seen["ipv6"] += 1
+
+    def seen_packets(self) -> dict[str, int]:
+        """Return the counts and start anew."""
+        time.sleep(0.05)
+        counts, self.seen = dict(self.seen), collections.Counter()
+        return counts
+
+    # --- a node's
+
+    def dataplane_new(self, state_dir: str) -> None:
+        from egress.node.dataplane import Dataplane
+
+        if self.dataplane:
+            self.dataplane.close()
+        self.dataplane = Dataplane(state_dir=Path(state_dir))
+
+    def start(self, wish: dict) -> None:
+        self.dataplane.start(_wish(wish))
+
+    def reconcile(self, wish: dict) -> dict:
+        seen = self.dataplane.reconcile(_wish(wish))
+        return {"flows": dict(seen.flows), "repaired": list(seen.repaired), "warnings": list(seen.warnings)}
+
+    def pod_added(self, wish: dict, pod: dict) -> float:
+        """Return the milliseconds that it took."""
+        from egress.netkit.desired import Pod
+
+        wanted, pod = _wish(wish), Pod(**pod)
+        begun = time.perf_counter()
+        self.dataplane.pod_added(wanted, pod)
+        return (time.perf_counter() - begun) * 1000
+
+    def pod_removed(self, wish: dict, address: str) -> None:
+        self.dataplane.pod_removed(_wish(wish), address)
+
+    def uninstall(self) -> None:
+        self.dataplane.uninstall()
+
+
+def _wish(terms: dict) -> object:
+    from egress.netkit.desired import Pod, Wish
+    from egress.wire.codec import decode
+    from egress.wire.messages import ClusterSettings, Route
+
+    routes = [decode(Route, json.dumps(route).encode()) for route in terms["routes"]]
+    return Wish(
+        settings=decode(ClusterSettings, json.dumps(terms["settings"]).encode()),
+        private_interface=terms.get("private_interface", "eth1"),
+        private_address=terms["private_address"],
+        ordinal=terms["ordinal"],
+        routes={route.namespace: route for route in routes},
+        pods={pod["address"]: Pod(**pod) for pod in terms["pods"]},
+        suspect=frozenset(terms.get("suspect", ())),
+    )
+
+
+def main() -> None:
+    deeds = Deeds()
+    for line in sys.stdin:
+        terms = json.loads(line)
+        try:
+            answer = {"result": getattr(deeds, terms.pop("deed"))(**terms)}
+        except Exception as error:  # noqa: BLE001 - whatever it was, the test shall see it
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

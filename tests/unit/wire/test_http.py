@@ -1,0 +1,116 @@
+"""The agents' HTTP client against a real TLS server."""
+
+import http.server
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from egress.wire.http import ControlPlane, ControlPlaneError, Refused
+from egress.wire.messages import Done, NodeSyncRequest
+
+MESSAGE = NodeSyncRequest(epoch="", applied_revision=0, wait_seconds=0)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        server: Any = self.server
+        server.seen.append((self.path, self.headers["Authorization"], self.client_address[1]))
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = server.answers.pop(0)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    served: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.daemon_threads = True
+    served.socket = context.wrap_socket(served.socket, server_side=True, do_handshake_on_connect=False)
+    served.handle_error = lambda *_: None  # a client that doesn't trust us is one of the tests
+    served.seen, served.answers = [], []
+    served.ca_file = str(tmp_path / "ca.pem")
+    served.url = f"https://127.0.0.1:{served.server_address[1]}"
+    thread = threading.Thread(target=served.serve_forever)
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join(10)
+    served.server_close()
+
+
+def test_a_call_carries_token_and_path_on_one_connection(server: Any) -> None:
+    server.answers += [(200, b'{"ok": true}')] * 2
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    assert client.call("nodes/sync", MESSAGE, Done) == Done()
+    assert client.call("nodes/sync", MESSAGE, Done) == Done()
+    client.close()
+    paths, tokens, ports = zip(*server.seen, strict=True)
+    assert set(paths) == {"/agent/v1/nodes/sync"}
+    assert set(tokens) == {"Bearer secret"}
+    assert len(set(ports)) == 1
+
+
+def test_a_clear_no_has_its_code(server: Any) -> None:
+    server.answers.append((401, b'{"code": "unauthorized", "message": "Unknown token."}'))
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    with pytest.raises(Refused) as caught:
+        client.call("nodes/sync", MESSAGE, Done)
+    client.close()
+    assert (caught.value.status, caught.value.code) == (401, "unauthorized")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_connection_that_the_server_closed_is_replaced_unnoticed(server: Any) -> None:
+    server.answers += [(200, b'{"ok": true}')] * 2
+    server.RequestHandlerClass = type("Closing", (Handler,), {"protocol_version": "HTTP/1.0"})
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    assert client.call("nodes/report", MESSAGE, Done) == Done()
+    assert client.call("nodes/report", MESSAGE, Done) == Done()
+    client.close()
+
+
+@pytest.mark.parametrize("answer", [(200, b"<html>"), (502, b"Bad gateway"), (200, b"[]")])
+def test_an_unreadable_answer_is_no_answer(server: Any, answer: tuple[int, bytes]) -> None:
+    server.answers.append(answer)
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    with pytest.raises(ControlPlaneError) as caught:
+        client.call("nodes/sync", MESSAGE, Done)
+    client.close()
+    assert not isinstance(caught.value, Refused)
+
+
+def test_an_untrusted_server_is_refused(server: Any) -> None:
+    client = ControlPlane(server.url, token="secret")
+    with pytest.raises(ControlPlaneError, match=r"(?i)certificate"):
+        client.call("nodes/sync", MESSAGE, Done)
+    client.close()
+    assert server.seen == []
+
+
+def test_nobody_there_is_an_error_that_names_the_call(server: Any) -> None:
+    url = server.url
+    client = ControlPlane(url.replace(str(server.server_address[1]), "1"), token="secret", ca_file=server.ca_file)
+    with pytest.raises(ControlPlaneError, match="nodes/sync"):
+        client.call("nodes/sync", MESSAGE, Done)
+
+
+@pytest.mark.parametrize("url", ["http://portal", "portal", "https://"])
+def test_only_https_is_spoken(url: str) -> None:
+    with pytest.raises(ValueError, match="https"):
+        ControlPlane(url, token="secret")
