@@ -17,11 +17,13 @@ from .ruleset import DYNAMIC_SETS, FAMILY, MARK, TABLE
 #: Marks our policy rules as ours ("protocol" of rtnetlink; below 4 and from 186 on others have theirs).
 PROTOCOL = 83
 #: Marked packets are routed; unmarked ones that came from outside are not. Together they are the barrier that holds
-#: while the table is missing. Replies to rp_filter's own lookups come from "lo" and aren't touched.
+#: while the table is missing.
 BARRIER = {
     98: ["fwmark", hex(MARK), "lookup", "main"],
     99: ["not", "iif", "lo", "blackhole"],
 }
+#: Lets rp_filter's look at the way back bear the packet's mark: unmarked, it would meet the barrier.
+SOURCE_CHECK_BY_MARK = "net/ipv4/conf/all/src_valid_mark"
 _NETLINK_NETFILTER = 12
 _NFTABLES_GROUP = 1 << (7 - 1)
 #: Link, address, route and rule changes, and changes of ip_forward (RTNLGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE,
@@ -87,6 +89,8 @@ def _generation_in(answer: bytes) -> int:
 
 def raise_barrier() -> bool:
     """Put the policy rules of `BARRIER` in place; True when one was missing."""
+    if sysctl(SOURCE_CHECK_BY_MARK) != "1":
+        set_sysctl(SOURCE_CHECK_BY_MARK, "1")
     rules = json.loads(_run(["ip", "-j", "-4", "rule", "show"]))
     ours = {rule["priority"] for rule in rules if str(rule.get("protocol")) == str(PROTOCOL)}
     for priority, rule in BARRIER.items():

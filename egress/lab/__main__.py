@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     path = parser.parse_args().config
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         config = load(path)
     except LabError as error:

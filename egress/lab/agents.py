@@ -44,7 +44,7 @@ class Agent:
     @property
     def state(self) -> AgentState:
         """What the agent does now."""
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:
             return "restarting" if self._wanted else "stopped"
         return "frozen" if self._frozen else "running"
 
@@ -77,10 +77,9 @@ class Agent:
         self._keeper = self._process = None
         self._frozen = False
 
-    def kill(self) -> None:
-        """Kill the agent (SIGKILL), as a crash would; it is restarted."""
-        self._running()
-        self._signal(signal.SIGKILL)
+    async def kill(self) -> None:
+        """Kill the agent (SIGKILL), as a crash would, and wait until it is gone; it is restarted."""
+        await kill_group(self._running())
 
     def freeze(self) -> None:
         """Stop the agent's process without ending it."""
@@ -94,9 +93,10 @@ class Agent:
         self._signal(signal.SIGCONT)
         self._frozen = False
 
-    def _running(self) -> None:
+    def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
             raise LabError(f"the agent of {self.node.name} is {self.state}: start it first")
+        return self._process
 
     def _signal(self, number: int) -> None:
         if self._process:

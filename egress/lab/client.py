@@ -3,7 +3,8 @@
 import json
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,10 @@ class LabClient:
         started = self.call("start-container", namespace=namespace, node=node, argv=list(command))
         return str(started["name"])
 
+    def check_container(self, name: str) -> None:
+        """Run CNI's CHECK on a container, or on all of a namespace. Raises LabError when something was altered."""
+        self.call("check-container", name=name)
+
     def stop_container(self, name: str, *, node: str = "") -> list[str]:
         """Stop the container `name`, or all of that namespace (on `node`); return the names of those stopped."""
         return list(self.call("stop-container", name=name, node=node))
@@ -64,13 +69,14 @@ class LabClient:
         """
         written: dict[str, list[str]] = {"stdout": [], "stderr": []}
         arguments = {"where": where, "node": node, "argv": list(argv), "limit_seconds": float(timeout_seconds)}
-        for line in self._lines("exec", arguments, timeout_seconds=timeout_seconds + 30):
-            if "result" in line:
-                return ExecResult(line["result"]["exit"], "".join(written["stdout"]), "".join(written["stderr"]))
-            for name, text in line.items():
-                written[name].append(text)
-                if on_output:
-                    on_output(name, text)
+        with closing(self._lines("exec", arguments, timeout_seconds=timeout_seconds + 30)) as lines:
+            for line in lines:
+                if "result" in line:
+                    return ExecResult(line["result"]["exit"], "".join(written["stdout"]), "".join(written["stderr"]))
+                for name, text in line.items():
+                    written[name].append(text)
+                    if on_output:
+                        on_output(name, text)
         raise LabError("the lab ended the connection before the command was done")
 
     def requests(
@@ -161,11 +167,14 @@ class LabClient:
 
     def call(self, command: str, **arguments: Any) -> Any:
         """Send one command and return its result."""
-        for line in self._lines(command, arguments, timeout_seconds=self._timeout_seconds):
-            return line["result"]
+        with closing(self._lines(command, arguments, timeout_seconds=self._timeout_seconds)) as lines:
+            for line in lines:
+                return line["result"]
         raise LabError("the lab ended the connection without an answer", code="no_answer")
 
-    def _lines(self, command: str, arguments: dict[str, Any], *, timeout_seconds: float) -> Iterator[dict[str, Any]]:
+    def _lines(
+        self, command: str, arguments: dict[str, Any], *, timeout_seconds: float
+    ) -> Generator[dict[str, Any], None, None]:
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(timeout_seconds)
@@ -181,9 +190,12 @@ class LabClient:
             raise LabError(f"the lab at {self._path} can't be reached: {error}") from error
 
 
-def _decoded(answers: IO[bytes]) -> Iterator[dict[str, Any]]:
+def _decoded(answers: IO[bytes]) -> Generator[dict[str, Any], None, None]:
     while content := answers.readline(MAX_LINE_BYTES):
-        line = json.loads(content)
+        try:
+            line = json.loads(content)
+        except ValueError:
+            raise LabError("the lab's answer was cut short, or it isn't a lab's") from None
         if "error" in line:
             raise LabError(line["error"], code=line.get("code"))
         yield line

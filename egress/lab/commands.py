@@ -48,6 +48,7 @@ class Commands:
             "status": self._status,
             "start-container": self._start_container,
             "stop-container": self._stop_container,
+            "check-container": self._check_container,
             "exec": self._exec,
             "expose": self._expose,
             "agent": self._agent,
@@ -95,6 +96,11 @@ class Commands:
             await self._containers.stop(container)
         return [container.name for container in chosen]
 
+    async def _check_container(self, arguments: Arguments, _: Send) -> Any:
+        (name,) = _take(arguments, name=str)
+        for container in self._containers.matching(name):
+            await self._containers.check(container)
+
     async def _exec(self, arguments: Arguments, send: Send) -> Any:
         where, node, argv, limit = _take(arguments, where=str, node="", argv=list, limit_seconds=60.0)
         if not argv:
@@ -124,7 +130,7 @@ class Commands:
             case "stop":
                 await agent.stop()
             case "kill":
-                agent.kill()
+                await agent.kill()
             case "freeze":
                 agent.freeze()
             case "continue":

@@ -17,7 +17,7 @@ MAX_CONTAINERS = 500
 _START_SECONDS = 10
 #: Says that it runs, starts the container's command, reaps what ends in the container and keeps it alive.
 _INIT = r"""
-hostname "$1"
+hostname "$(printf %.63s "$1")"
 mount -t sysfs sysfs /sys
 shift
 echo up
@@ -101,6 +101,10 @@ class Containers:
                 await container.reader
                 await ip([f"netns delete {container.place}"])
                 del self._running[container.name]
+
+    async def check(self, container: Container) -> None:
+        """Run CHECK on a container. Raises CniError when something isn't as ADD left it."""
+        await self._chains[container.node].check(container.attachment)
 
     def _free_name(self, namespace: str) -> str:
         taken = self._running.keys() | self._starting

@@ -6,6 +6,7 @@ away ends what it has started with `exec`.
 """
 
 import asyncio
+import codecs
 import contextlib
 import json
 import logging
@@ -113,8 +114,10 @@ async def stream(command: list[str], send: Send, *, limit_seconds: float) -> int
     assert process.stderr
 
     async def forward(name: str, reader: asyncio.StreamReader) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while chunk := await reader.read(_CHUNK_BYTES):
-            await send({name: chunk.decode(errors="replace")})
+            if text := decoder.decode(chunk):
+                await send({name: text})
 
     try:
         async with asyncio.timeout(limit_seconds):

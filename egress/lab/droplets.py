@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import image
 from .errors import LabError
 from .hypervisor import HypervisorError, Machine
-from .image import BOOT, CLOUD_CFG, CLOUD_INIT_STAGES, HERE, STAND_IN_STAGES
+from .image import BOOT, CLOUD_INIT_STAGES, STAND_IN_STAGES
 from .netns import inside, ip, set_sysctls
 from .process import Console, check, end_namespace, first_processes, spawn
 from .world import DROPLETS_BRIDGE, INTERNET, VPC, VPC_BRIDGE, join
@@ -261,15 +262,13 @@ def lay_out(disk: Path, machine: Machine) -> None:
     files = {
         "etc/hostname": machine.name + "\n",
         "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n",
-        "etc/cloud/cloud.cfg": CLOUD_CFG,
         "var/lib/cloud/seed/nocloud/user-data": machine.user_data,
         "var/lib/cloud/seed/nocloud/meta-data": json.dumps(
             {"instance-id": f"droplet-{machine.id}", "local-hostname": machine.name}
         ),
-        "usr/local/lib/lab/init.py": (HERE / "init.py").read_text(),
-        "usr/bin/systemctl": "#!/usr/bin/env -S python3 -I\n" + (HERE / "systemctl.py").read_text(),
+        "usr/local/lib/lab/jobs.json": json.dumps(_boot_jobs(machine)),
+        **image.files(),
     }
-    files |= _boot_jobs(machine)
     for name, content in files.items():
         (seed / name).parent.mkdir(parents=True, exist_ok=True)
         (seed / name).write_text(content)
@@ -278,26 +277,7 @@ def lay_out(disk: Path, machine: Machine) -> None:
     (seed / "usr/bin/systemctl").chmod(0o755)
 
 
-def _boot_jobs(machine: Machine) -> dict[str, str]:
-    jobs = "usr/local/lib/lab/jobs.json"
+def _boot_jobs(machine: Machine) -> Sequence[Sequence[str]]:
     if not machine.user_data:
-        return {jobs: "[]"}
-    if cloud_init_installed():
-        return {jobs: json.dumps(CLOUD_INIT_STAGES)}
-    return {
-        jobs: json.dumps(STAND_IN_STAGES),
-        "usr/local/lib/lab/stand_in.py": (HERE / "stand_in.py").read_text(),
-        "usr/local/lib/lab/user-data.json": json.dumps(cloud_config(machine.user_data)),
-    }
-
-
-def cloud_config(user_data: str) -> dict[str, object]:
-    """Return a `#cloud-config` document as a dict, for the stand-in. Raises LabError."""
-    if not user_data.startswith("#cloud-config"):
-        raise LabError("without cloud-init the lab runs #cloud-config user data only: install cloud-init")
-    import yaml  # noqa: PLC0415 - only needed where cloud-init is missing
-
-    document = yaml.safe_load(user_data)
-    if not isinstance(document, dict):
-        raise LabError("the user data is no cloud-config")
-    return document
+        return ()
+    return CLOUD_INIT_STAGES if cloud_init_installed() else STAND_IN_STAGES

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from egress.cni.install import conflist_with_plugin, install_plugin
+from egress.cni.install import ConflistError, InstallError, conflist_with_plugin, install_plugin
 
 from .agents import AgentPaths
 from .cni import Chain, Json
 from .config import NodeConfig
+from .errors import LabError
 
 #: Where Debian puts the reference plugins, and where most others do.
 PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
@@ -20,6 +21,17 @@ def chain(node: NodeConfig, paths: AgentPaths, *, python: str, with_plugin: bool
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     conflist = base_conflist(node, paths.leases_dir)
     if with_plugin:
+        conflist = _with_plugin(conflist, paths, python)
+    return Chain(
+        place=node.namespace,
+        conflist=conflist,
+        plugin_path=(paths.bin_dir, *PLUGIN_FOLDERS),
+        results_dir=paths.results_dir,
+    )
+
+
+def _with_plugin(conflist: Json, paths: AgentPaths, python: str) -> Json:
+    try:
         install_plugin(
             paths.bin_dir,
             # Without the virtual environment round it, an interpreter starts sooner.
@@ -27,13 +39,9 @@ def chain(node: NodeConfig, paths: AgentPaths, *, python: str, with_plugin: bool
             socket=paths.socket,
             namespaces_file=paths.namespaces_file,
         )
-        conflist = conflist_with_plugin(conflist)
-    return Chain(
-        place=node.namespace,
-        conflist=conflist,
-        plugin_path=(paths.bin_dir, *PLUGIN_FOLDERS),
-        results_dir=paths.results_dir,
-    )
+        return conflist_with_plugin(conflist)
+    except (InstallError, ConflistError) as error:
+        raise LabError(f"the CNI plugin can't be installed: {error}") from error
 
 
 def base_conflist(node: NodeConfig, leases_dir: Path) -> Json:

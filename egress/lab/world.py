@@ -75,8 +75,10 @@ async def _observer() -> None:
     await ip([f"link add eth0 netns {OBSERVER} type veth peer name observer netns {INTERNET}"])
     await ip(
         [
-            "address add 192.0.2.1/24 dev observer",
+            # No subnet here: the observer is to get packets for its neighbours' addresses too.
+            "address add 192.0.2.1/32 dev observer",
             "link set observer up",
+            f"route add {OBSERVER_ADDRESS}/32 dev observer",
             f"route add default via {OBSERVER_ADDRESS}",
         ],
         namespace=INTERNET,
@@ -84,8 +86,9 @@ async def _observer() -> None:
     await ip(
         [
             "link set lo up",
-            f"address add {OBSERVER_ADDRESS}/24 dev eth0",
+            f"address add {OBSERVER_ADDRESS}/32 dev eth0",
             "link set eth0 up",
+            "route add 192.0.2.1/32 dev eth0",
             *(f"route add {network} via 192.0.2.1" for network in ("198.51.100.0/24", "203.0.113.0/24", *PRIVATE)),
             # Every other address of the internet is here, so that no packet that leaves goes uncounted.
             "route add local default dev lo",

@@ -6,6 +6,7 @@ first look after writing it; from then on any other print means that someone alt
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,10 +32,9 @@ class Written:
             if key.partition("/")[2] not in table.chains:
                 del self.chains[key]
 
-    def forget(self, family: str) -> None:
-        """Take no print of `family` for granted any more: its next writing is the first."""
-        for key in [key for key in self.chains if key.startswith(f"{family}/")]:
-            del self.chains[key]
+    def awaits_print(self) -> bool:
+        """Tell whether a chain was written whose print isn't known yet."""
+        return any(not seen for _, _, seen in self.chains.values())
 
 
 def observe_table(nft: Nft, family: str, written: Written) -> SeenTable | None:
@@ -43,12 +43,12 @@ def observe_table(nft: Nft, family: str, written: Written) -> SeenTable | None:
         objects = nft.listing(f"table {family} {TABLE}")
     except NftError:
         return None
-    prints = _prints(objects)
+    prints, lengths = _prints(objects), Counter(rule["chain"] for rule in _of(objects, "rule"))
     chains: dict[str, tuple[str, tuple[str, ...]] | None] = {}
     for name, seen in prints.items():
         key = f"{family}/{name}"
         known = written.chains.get(key)
-        if known and not known[2]:
+        if known and not known[2] and lengths[name] == len(known[1]):
             written.chains[key] = known = (known[0], known[1], seen)
         chains[name] = known[:2] if known and known[2] == seen else None
     sets = {
@@ -88,7 +88,8 @@ def _prints(objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for chain in _of(objects, "chain"):
         contents[chain["name"]] = [{key: chain.get(key) for key in ("type", "hook", "prio", "policy")}]
     for rule in _of(objects, "rule"):
-        contents[rule["chain"]].append(rule["expr"])
+        # What a counter has counted is no part of the text.
+        contents[rule["chain"]].append([{"counter": None} if "counter" in part else part for part in rule["expr"]])
     return {
         name: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         for name, content in contents.items()

@@ -42,11 +42,11 @@ class Conntrack:
         """Give the socket back."""
         self._netlink.close()
 
-    def count_by_mark(self, mask: int) -> Counter[int]:
-        """Return how many entries bear each mark under `mask`, 0 left out."""
+    def count_by_mark(self, mask: int, highest: int) -> Counter[int]:
+        """Return how many entries bear each mark under `mask`, 0 left out; none is thought to exceed `highest`."""
         counts: Counter[int] = Counter()
         bit = mask & -mask
-        while bit <= mask:
+        while bit <= highest:
             # Each entry is counted in the walk for its lowest bit. One walk for "any bit" the kernel doesn't offer.
             for flow in self._flows(_mark_filter(bit, bit)):
                 mark = flow.mark & mask

@@ -14,6 +14,8 @@ from typing import Any
 from .nft import Nft, NftError
 
 _COMMENT = "sluicegate"
+#: Rules without a mask (and CONNMARK's restore of one) write all bits; they say nothing of whose bits they mean.
+_WHOLE = 0xFFFF_FFFF
 _TIMEOUT_SECONDS = 10
 _TOOLS = {"iptables-nft": "iptables-nft-save", "iptables-legacy": "iptables-legacy-save"}
 
@@ -67,7 +69,7 @@ def foreign_marks(mask: int) -> tuple[str, ...]:
         for line in _run(save).splitlines():
             for term in re.finditer(r"--set-x?mark (0x[0-9a-f]+)(?:/(0x[0-9a-f]+))?", line):
                 bits = int(term[2] or "0xffffffff", 16)
-                if bits & mask and bits != 0xFFFFFFFF:
+                if bits & mask and bits != _WHOLE:
                     found.append(
                         f"an iptables rule sets mark bits {bits:#x}, some of them ours ({mask:#x}): {line[:200]}"
                     )

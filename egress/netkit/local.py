@@ -1,4 +1,4 @@
-"""From the wish and what is remembered to what concerns this node: pure, and quick enough for the way of a starting pod."""
+"""From the wish and what is remembered to what concerns this node: pure, and quick, for a starting pod waits for it."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from egress.wire.messages import Route, RouteGateway
 from .desired import Pod, Wish
 from .marks import MarkLayout, allocate
 
-#: Not the internet, whatever the cluster's settings say (RFC 6890): "this network", loopback, link-local, multicast, reserved.
+#: Not the internet, whatever the settings say (RFC 6890): "this network", loopback, link-local, multicast, reserved.
 ALWAYS_LOCAL = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 
 
@@ -111,25 +111,25 @@ def _pair(route: Route, marks: Mapping[str, int], wish: Wish) -> Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toggles:
-    """What changed for pods that run: addresses whose app was enabled, disabled, or whose time on the shared path is up."""
+    """Addresses of running pods whose app was enabled, was disabled, or whose time on the shared path is up."""
 
     enabled: frozenset[str] = frozenset()
     disabled: frozenset[str] = frozenset()
     expired: frozenset[str] = frozenset()
 
 
-def remember(wish: Wish, memory: Memory, now: float) -> tuple[Memory, Toggles]:
+def remember(wish: Wish, memory: Memory, now: float, newborn: str = "") -> tuple[Memory, Toggles]:
     """Return the memory after `wish`, and what must be done to connections of running pods.
 
-    A pod that is here when its pair turns active ran before. One that `pod_added` brought under an active route
-    did not: see `born`.
+    A pod that is here when its pair turns active ran before; the one at address `newborn` starts only now, and
+    whatever lived there before it doesn't count.
     """
     active = {route.pair for route in routes_here(wish).values() if route.state == "active"}
     turned_on, turned_off = active - memory.active, memory.active - active
     enabled, disabled, still = set(), set(), set()
     for pod in wish.pods.values():
         route = wish.routes.get(pod.namespace)
-        if route is None:
+        if route is None or pod.address == newborn:
             continue
         if route.pair in turned_on:
             enabled.add(pod.address)
@@ -143,11 +143,6 @@ def remember(wish: Wish, memory: Memory, now: float) -> tuple[Memory, Toggles]:
     kept = {address: until for address, until in earlier.items() if address in still - expired}
     toggles = Toggles(enabled=frozenset(enabled), disabled=frozenset(disabled), expired=frozenset(expired))
     return replace(memory, active=frozenset(active), earlier=kept), toggles
-
-
-def born(memory: Memory, address: str) -> Memory:
-    """Return `memory` for a pod that starts at `address` now: whatever lived there before doesn't count."""
-    return replace(memory, earlier={key: until for key, until in memory.earlier.items() if key != address})
 
 
 def forget_gateways(memory: Memory, wish: Wish, flows: Mapping[int, int]) -> Memory:

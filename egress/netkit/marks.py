@@ -11,6 +11,7 @@ from .errors import DataplaneError
 
 #: Policy rules and route tables come in ranges of 4096; the last few places are kept for the guard.
 _LAST_PLACE = 4_090
+_LEAST_BITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,9 @@ class MarkLayout:
 
     def __post_init__(self) -> None:
         top = self.mask // (self.mask & -self.mask or 1)
-        if not 0 < self.mask < 1 << 32 or top & (top + 1) or self.mask.bit_count() < 3:
+        if not 0 < self.mask < 1 << 32 or top & (top + 1) or self.mask.bit_count() < _LEAST_BITS:
             raise DataplaneError(
-                f"mark mask {self.mask:#x} is no contiguous run of at least 3 bits: correct the cluster's settings"
+                f"mark mask {self.mask:#x} is no contiguous run of at least {_LEAST_BITS} bits: correct the cluster's settings"
             )
 
     @property
@@ -69,7 +70,8 @@ def allocate(
         number = next(free, None)
         if number is None:
             raise DataplaneError(
-                f"no mark left for gateway {gateway}: {layout.last} fit under {layout.mask:#x}; widen the cluster's mark mask"
+                f"no mark left for gateway {gateway}: {layout.last} fit under {layout.mask:#x}; "
+                "widen the cluster's mark mask"
             )
         numbers[gateway] = number
     return numbers

@@ -31,9 +31,11 @@ def nested(kind: int, *contents: bytes) -> bytes:
 def attributes(content: bytes) -> dict[int, bytes]:
     """Return the attributes that `content` is made of, by kind."""
     found, at = {}, 0
-    while at + 4 <= len(content):
+    while at + _ATTRIBUTE.size <= len(content):
         length, kind = _ATTRIBUTE.unpack_from(content, at)
-        if length < 4:  # a kernel never sends it; without this line a mangled one would spin here for ever
+        if (
+            length < _ATTRIBUTE.size
+        ):  # a kernel never sends it; without this line a mangled one would spin here for ever
             break
         found[kind & _KIND_MASK] = content[at + 4 : at + length]
         at += (length + 3) & ~3

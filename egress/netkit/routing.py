@@ -125,21 +125,15 @@ def in_range(start: int, value: int) -> bool:
 
 def collisions(wish: Wish, foreign_rules: Iterable[Rule], foreign_tables: Iterable[int]) -> tuple[str, ...]:
     """Return in words what others hold of the places and mark bits that the settings give us."""
-    settings, found = wish.settings, []
+    settings, found = wish.settings, list[str]()
     for rule in sorted(set(foreign_rules)):
+        which = f"another program's policy rule at priority {rule.priority}"
         if in_range(settings.rule_priority, rule.priority):
-            found.append(
-                f"a policy rule of another program has priority {rule.priority}, in our range from {settings.rule_priority}"
-            )
+            found.append(f"{which} is in our range from {settings.rule_priority}")
         if rule.mask & settings.mark_mask:
-            found.append(
-                f"the policy rule at priority {rule.priority} matches mark bits {rule.mask:#x}, some of them ours ({settings.mark_mask:#x})"
-            )
-    for table in sorted(set(foreign_tables)):
-        if in_range(settings.table_base, table):
-            found.append(
-                f"route table {table}, in our range from {settings.table_base}, holds a route of another program"
-            )
+            found.append(f"{which} matches mark bits {rule.mask:#x}, some of them ours ({settings.mark_mask:#x})")
+    tables = [table for table in sorted(set(foreign_tables)) if in_range(settings.table_base, table)]
+    found += [f"table {table}, in our range from {settings.table_base}, holds another's route" for table in tables]
     return tuple(found)
 
 

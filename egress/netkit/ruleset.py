@@ -182,6 +182,7 @@ def _classify(layout: MarkLayout) -> tuple[str, ...]:
     return (
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
         f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
+        "meta nfproto != ipv4 return",
         "ip saddr != @guarded return",
         "ip daddr @not_internet return",
         "fib daddr type != unicast return",
@@ -217,9 +218,8 @@ def _source(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
 def _check(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
     """Return the last look: a diverted packet leaves by the private leg with its address, or not at all."""
     leg = f"{{ {_place(wish.private_interface, wish.private_address)} }}"
-    return (
-        f"meta nfproto ipv4 ct direction original ct mark & {layout.mask:#010x} != 0 oifname . ip saddr != {leg} counter drop",
-    )
+    diverted = f"ct direction original ct mark & {layout.mask:#010x} != 0"
+    return (f"meta nfproto ipv4 {diverted} oifname . ip saddr != {leg} counter drop",)
 
 
 def _gateway_chain(number: int) -> str:

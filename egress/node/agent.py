@@ -18,10 +18,11 @@ from .steward import Dataplane, Steward
 from .sync import Sync
 
 log = logging.getLogger(__name__)
+STOP_SECONDS = 5.0
 
 
 class Prober(Protocol):
-    """Watch gateways; made with the function to call when what is known of one has changed."""
+    """Watch gateways; made with the function to call when what it knows of one has changed."""
 
     def set_targets(self, targets: Mapping[str, str], key: str) -> None:
         """Probe these gateways (private addresses by id) and no others; `key` is the cluster's, in hex."""
@@ -52,8 +53,8 @@ class Agent:
         self._state = State(Path(config.state_dir))
         self._containers = Containers(cache=Path(config.cni_cache_dir), journal=Path(config.run_dir, "containers"))
         self._steward = Steward(config, self._state, self._containers, open_dataplane, self._changed)
-        self._suspicion = asyncio.Event()
-        self._prober = prober(self._suspicion.set)
+        self._judged = asyncio.Event()
+        self._prober = prober(self._judged.set)
         self._reporter = Reporter(self._state, report_link, self._steward, self._containers, self._prober.health)
         self._server = CniServer(config.socket, Commands(self._containers, self._steward).answer)
         self._sync_link = sync_link
@@ -98,13 +99,13 @@ class Agent:
         self._reporter.changed()
 
     async def _watch(self) -> None:
-        """Take gateways that the prober gives up out of use."""
+        """Keep new connections off the gateways that the prober gives up."""
         while True:
-            await self._suspicion.wait()
-            self._suspicion.clear()
-            ill = frozenset(gateway for gateway, health in self._prober.health().items() if health == "unhealthy")
-            await self._steward.suspect(ill)
+            await self._judged.wait()
+            self._judged.clear()
+            health = self._prober.health()
             self._reporter.changed()
+            await self._steward.suspect(frozenset(gateway for gateway in health if health[gateway] == "unhealthy"))
 
 
 async def _until(stop: asyncio.Event, *jobs: Coroutine[None, None, None]) -> None:
@@ -117,4 +118,4 @@ async def _until(stop: asyncio.Event, *jobs: Coroutine[None, None, None]) -> Non
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)

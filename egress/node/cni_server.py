@@ -47,7 +47,8 @@ class CniServer:
             if self._calls <= MAX_CALLS:
                 answer = await self._reply(reader)
                 writer.write(answer.frame())
-                await asyncio.wait_for(writer.drain(), READ_SECONDS)
+                async with asyncio.timeout(READ_SECONDS):
+                    await writer.drain()
             else:
                 log.warning("more than %d calls of the CNI plugin at once; one is turned away", MAX_CALLS)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -60,12 +61,14 @@ class CniServer:
 
     async def _reply(self, reader: asyncio.StreamReader) -> Answer:
         try:
-            env, stdin = await asyncio.wait_for(_read(reader), READ_SECONDS)
+            async with asyncio.timeout(READ_SECONDS):
+                env, stdin = await _read(reader)
         except CniError as error:
             log.warning("garbage on %s: %s", self._path, error)
             return error_answer(error)
         try:
-            return await asyncio.wait_for(self._answer(env, stdin), ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._answer(env, stdin)
         except TimeoutError:
             return error_answer(CniError(TRY_LATER, f"the node agent wasn't done after {ANSWER_SECONDS:g} s"))
         except Exception:

@@ -19,7 +19,6 @@ from egress.netkit.local import (
     Local,
     Memory,
     Toggles,
-    born,
     forget_gateways,
     is_internet,
     localize,
@@ -36,6 +35,10 @@ __all__ = ["Dataplane", "DataplaneError"]
 
 _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
+_STRICT_WARNING = (
+    "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would break "
+    "inbound connections; set it to 2 or 0"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +57,46 @@ class Dataplane:
     """
 
     def __init__(self, *, state_dir: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path = state_dir / "dataplane.json"
+        self._memory_path, self._written_path = state_dir / "dataplane.json", state_dir / "ruleset.json"
         self._clock = clock
         self._nft = Nft()
         self._conntrack = Conntrack()
         self._routing = RoutingKernel()
         self._memory = Memory()
         self._written = Written()
-        self._saved: tuple[Memory, dict[str, tuple[str, tuple[str, ...], str]]] | None = None
+        self._saved_memory: Memory | None = None
+        self._saved_chains: dict[str, tuple[str, tuple[str, ...], str]] = {}
         self._applied: _Applied | None = None
+        #: What was decided last, applied or not.
+        self._local: Local | None = None
         self._guarded = True
         #: Numbers of gateways that connections bore at the last look.
         self._bearing: frozenset[int] = frozenset()
+        #: The highest number ever given: no connection bears more.
+        self._highest = 0
         #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
         self._used_addresses: set[str] = set()
         self._removed: set[str] = set()
-        self._leaving: dict[str, Pod] = {}
 
     def start(self, wish: Wish) -> None:
         """Adopt what a former process left and bring the kernel to `wish`.
 
         Raises DataplaneError when another program holds our places, or the kernel lacks something.
         """
-        kept = memory.load(self._path)
+        kept = memory.load_memory(self._memory_path)
         seen = self._routing.observe()
         found = collisions(wish, self._routing.foreign_rules, self._routing.foreign_tables)
         found += forward.foreign_marks(wish.settings.mark_mask)
         if found:
             raise DataplaneError(f"{'; '.join(found)}; change the cluster's mark mask, rule priority or table base")
-        if kept:
-            self._memory, self._written = kept.memory, kept.written
-        else:
+        self._written = memory.load_written(self._written_path)
+        if kept is None:
             marks, addresses = adopted_marks(wish, seen)
-            self._memory = Memory(marks=marks, addresses=addresses)
+            kept = Memory(marks=marks, addresses=addresses)
+        self._memory = kept
+        layout = MarkLayout(wish.settings.mark_mask)
+        borne = self._conntrack.count_by_mark(layout.mask, layout.mask)
+        self._highest = max([*kept.marks.values(), *map(layout.number, borne)], default=0)
         self._used_addresses = self._conntrack.sources()
         self.reconcile(wish)
 
@@ -99,37 +109,36 @@ class Dataplane:
         seen = {family: observe_table(self._nft, family, self._written) for family in _FAMILIES}
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
         layout = MarkLayout(wish.settings.mark_mask)
-        flows = {layout.number(mark): count for mark, count in self._conntrack.count_by_mark(layout.mask).items()}
-        self._bearing = frozenset(flows)
-        self._leaving = {
-            key: pod for key, pod in self._leaving.items() if key not in wish.pods and _exists(pod.interface)
+        flows = {
+            layout.number(mark): count
+            for mark, count in self._conntrack.count_by_mark(layout.mask, layout.value(self._highest)).items()
         }
+        self._bearing = frozenset(flows)
         toggles, local = self._decide(wish, forget_gateways(self._memory, wish, flows))
         hosts = self._routing.bridge_addresses
         tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
         routing = routing_for(wish, local, guarded=self._guarded)
         self._apply(_Applied(local, tables, routing), seen, seen_routing)
+        if self._written.awaits_print():
+            for family in _FAMILIES:
+                observe_table(self._nft, family, self._written)
         self._settle_connections(wish, toggles)
+        self._used_addresses |= set(wish.pods)
         self._sweep_dead(wish)
-        self._save()
+        self._save_written()
         by_id = {gateway: flows[number] for gateway, number in self._memory.marks.items() if number in flows}
         return Observed(flows=by_id, repaired=repaired[:_MAX_REPAIRS_TOLD], warnings=self._warnings())
 
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
-        self._leaving.pop(pod.address, None)
         self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
         self._forget_connections(pod.address)
         self._used_addresses.add(pod.address)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there."""
-        pods = dict(wish.pods)
-        pod = pods.pop(address, None) or self._known_pod(address)
-        if pod and _exists(pod.interface) and self._known_pod(address):
-            self._leaving[address] = pod
         self._removed.add(address)
-        self._change_pods(replace(wish, pods=pods))
+        self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
         self._conntrack.delete_from(address)
 
     def close(self) -> None:
@@ -176,14 +185,26 @@ class Dataplane:
             self.reconcile(wish)
             return
         self._settle_connections(wish, toggles)
-        self._save()
 
     def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> tuple[Toggles, Local]:
-        known, toggles = remember(wish, known, self._clock())
-        local, self._memory = localize(wish, born(known, newborn), self._bearing)
+        known, toggles = remember(wish, known, self._clock(), newborn)
+        local, self._memory = localize(wish, known, self._bearing)
+        self._highest = max([self._highest, *self._memory.marks.values()])
         # Before the kernel bears a mark, the file must know whose it is.
-        self._save()
-        return toggles, replace(local, leaving=tuple(self._leaving.values()))
+        if self._memory != self._saved_memory:
+            memory.save_memory(self._memory_path, self._memory)
+            self._saved_memory = self._memory
+        self._local = replace(local, leaving=self._still_leaving(wish))
+        return toggles, self._local
+
+    def _still_leaving(self, wish: Wish) -> tuple[Pod, ...]:
+        """Return the pods that must go on being shut in: out of the wish, while their interface still stands."""
+        before = self._local
+        if before is None:
+            return ()
+        candidates = (*before.leaving, *(pod for pod, _, active in before.pods if active))
+        gone = {pod.address: pod for pod in candidates if pod.address not in wish.pods}
+        return tuple(pod for pod in gone.values() if _exists(pod.interface))
 
     def _apply(self, wanted: _Applied, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> None:
         changes = [plan_table(table, seen[family]).script for family, table in wanted.tables.items()]
@@ -220,10 +241,7 @@ class Dataplane:
         return () if first else tuple(repaired)
 
     def _warnings(self) -> tuple[str, ...]:
-        strict = (
-            "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would "
-            "break inbound connections; set it to 2 or 0",
-        )
+        strict = (_STRICT_WARNING,)
         return (() if self._guarded else strict) + forward.foreign_drops(self._nft)
 
     def _settle_connections(self, wish: Wish, toggles: Toggles) -> None:
@@ -249,7 +267,8 @@ class Dataplane:
 
     def _sweep_dead(self, wish: Wish) -> None:
         """Delete what addresses without a pod left in conntrack since they were removed, so that reuse is cheap."""
-        dead = self._removed - set(wish.pods) - set(self._leaving)
+        shut_in = {pod.address for pod in self._local.leaving} if self._local else set()
+        dead = self._removed - set(wish.pods) - shut_in
         if not dead:
             return
         for address in dead & self._conntrack.sources():
@@ -257,16 +276,10 @@ class Dataplane:
         self._used_addresses -= dead
         self._removed -= dead
 
-    def _known_pod(self, address: str) -> Pod | None:
-        if self._applied is None:
-            return None
-        return next((pod for pod, _, _ in self._applied.local.pods if pod.address == address), None)
-
-    def _save(self) -> None:
-        content = (self._memory, dict(self._written.chains))
-        if content != self._saved:
-            memory.save(self._path, memory.Kept(self._memory, self._written))
-            self._saved = content
+    def _save_written(self) -> None:
+        if self._written.chains != self._saved_chains:
+            memory.save_written(self._written_path, self._written)
+            self._saved_chains = dict(self._written.chains)
 
 
 def _apply_routing(kernel: RoutingKernel, change: RoutingChange, *, change_nft: Callable[[], None]) -> None:
@@ -293,7 +306,7 @@ def _as_seen(table: Table) -> SeenTable:
 
 
 def _one_way(flow: Flow) -> bool:
-    """Tell whether `flow` has no answer yet and isn't TCP: its translation would stay, since it is never "new" again."""
+    """Tell whether `flow` has no answer yet and isn't TCP: it would keep its translation as long as it is fed."""
     return not flow.replied and flow.protocol != socket.IPPROTO_TCP
 
 

@@ -1,82 +1,161 @@
-"""Probe the gateways in use and say which ones new connections should avoid."""
+"""Probe the gateways in use and say which ones new connections should avoid.
+
+A round lasts `INTERVAL_SECONDS`. Three rounds in a row without a good answer make a gateway suspect, five with one
+bring it back. A good answer is a genuine one by a gateway that says it forwards. What follows from a gateway being
+dead rather than suspect isn't decided here.
+"""
 
 import asyncio
 import logging
-import os
+import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 from egress.wire import probe
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+
 INTERVAL_SECONDS = 0.1
 MISSES_TO_SUSPECT = 3
 ANSWERS_TO_RETURN = 5
-#: More gateways than this in one round than asked for are a mistake, not a cluster.
-_LATE_ROUNDS = 2.5
+#: Gateways that fall silent within so many rounds of each other fell silent at once.
+AT_ONCE_ROUNDS = MISSES_TO_SUSPECT + 1
+#: After a round that lasted so many times its due, this process slept, and silence says nothing.
+_LATE = 2.5
+
+Health = Literal["healthy", "unhealthy", "unknown"]
 
 
 @dataclass(slots=True)
 class Target:
-    """What is known of one gateway. `missed` and `answered` count in a row; `pending` is the last probe's nonce."""
+    """What is known of one gateway; counts are rounds in a row. `silent_since` is a round's number."""
 
     address: str
     missed: int = 0
     answered: int = 0
+    silent_since: int | None = None
     suspect: bool = False
+    judged: bool = False
+    nonce: bytes = b""
     heard: bool = False
-    boot: bytes = b""
-    pending: dict[bytes, None] = field(default_factory=dict)
+    forwarding: bool = False
 
-    def answer(self, reply: probe.Answer) -> None:
-        """Take in the answer to a pending probe."""
-        self.pending.clear()
-        self.boot = reply.boot
-        if reply.forwarding:
-            self.heard = True
+    def hear(self, answer: probe.Answer) -> bool:
+        """Take in a genuine answer; return False for one to another round's probe."""
+        if answer.nonce != self.nonce:
+            return False
+        self.heard, self.forwarding = True, answer.forwarding
+        return True
 
-    def end_round(self) -> None:
-        """Count the round that ends, by whether the gateway was heard in it, and judge."""
+    def end_round(self, number: int) -> None:
+        """Judge by what was heard in round `number`."""
+        good = self.heard and self.forwarding
+        self.missed, self.answered = (0, self.answered + 1) if good else (self.missed + 1, 0)
         if self.heard:
-            self.missed, self.answered = 0, self.answered + 1
-        else:
-            self.missed, self.answered = self.missed + 1, 0
+            self.silent_since = None
+        elif self.silent_since is None:
+            self.silent_since = number
         if self.missed >= MISSES_TO_SUSPECT:
-            self.suspect = True
-        elif self.answered >= ANSWERS_TO_RETURN:
-            self.suspect = False
-        self.heard = False
+            self.suspect = self.judged = True
+        elif self.answered >= (ANSWERS_TO_RETURN if self.suspect else 1):
+            self.suspect, self.judged = False, True
 
 
-def verdict(targets: Mapping[str, Target]) -> frozenset[str]:
-    """Return the gateways to avoid: none when none at all answers, for then the fault is the node's own."""
-    suspect = frozenset(gateway for gateway, target in targets.items() if target.suspect)
-    return frozenset() if len(suspect) == len(targets) > 1 else suspect
-
-
-class _Port(asyncio.DatagramProtocol):
-    def __init__(self, prober: "Prober") -> None:
-        self._prober = prober
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._prober.receive(data, addr[0])
-
-    def error_received(self, exc: Exception) -> None:
-        """Let it pass: an ICMP error is silence as well, and the count of misses tells."""
+def own_fault(targets: Mapping[str, Target]) -> bool:
+    """Tell whether all gateways fell silent at once: then it is this node that hears nothing."""
+    since = [target.silent_since for target in targets.values()]
+    silent = [number for number in since if number is not None]
+    return bool(since) and len(silent) == len(since) and max(silent) - min(silent) <= AT_ONCE_ROUNDS
 
 
 class Prober:
-    """Sends a probe to each target every `INTERVAL_SECONDS` from `address`; calls `on_change` with the gateways to avoid."""
+    """Probes its targets while `run` runs; calls `on_change` whenever what `health` returns has changed."""
 
-    def __init__(self, on_change: Callable[[frozenset[str]], None], *, address: str = "0.0.0.0") -> None:
+    def __init__(self, on_change: Callable[[], None], *, port: int = probe.PORT) -> None:
         self._on_change = on_change
-        self._address = address
+        self._port = port
         self._key = b""
         self._targets: dict[str, Target] = {}
-        self._told: frozenset[str] = frozenset()
-        self._transport: asyncio.DatagramTransport | None = None
+        self._by_address: dict[str, Target] = {}
+        self._round = 0
+        self._told: dict[str, Health] = {}
 
-    @property
+    def set_targets(self, targets: Mapping[str, str], key: str) -> None:
+        """Probe these gateways (private addresses by id) and no others; `key` is the cluster's, in hex.
+
+        What is known of a gateway that stays is kept. Without a key nothing is probed and nothing known.
+        """
+        self._key = bytes.fromhex(key)
+        known = self._targets
+        self._targets = {
+            gateway: known[gateway] if gateway in known and known[gateway].address == address else Target(address)
+            for gateway, address in targets.items()
+        }
+        self._by_address = {target.address: target for target in self._targets.values()}
+
     def health(self) -> dict[str, Health]:
-        """Return each target's health, as a node reports it: by what was heard, whoever is at fault."""
+        """Return what is known of each target: unhealthy ones should get no new connections."""
+        if own_fault(self._targets):
+            return dict.fromkeys(self._targets, "unknown")
         return {gateway: _health(target) for gateway, target in self._targets.items()}
+
+    async def run(self) -> None:
+        """Probe until cancelled. Raises OSError when no socket can be had."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Port(self._hear), local_addr=("0.0.0.0", 0))
+        try:
+            due = loop.time()
+            while True:
+                self._ask(transport)
+                due += INTERVAL_SECONDS
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                late = loop.time() - due
+                if late > INTERVAL_SECONDS * (_LATE - 1):
+                    log.warning("the prober slept %.1f s: nothing is concluded from that round", late)
+                    due = loop.time()
+                    continue
+                self._judge()
+        finally:
+            transport.close()
+
+    def _ask(self, transport: asyncio.DatagramTransport) -> None:
+        for target in self._targets.values() if self._key else ():
+            target.heard, target.nonce = False, secrets.token_bytes(probe.NONCE_BYTES)
+            transport.sendto(probe.request(self._key, target.nonce), (target.address, self._port))
+
+    def _hear(self, datagram: bytes, address: str) -> None:
+        target = self._by_address.get(address)
+        answer = probe.read_answer(self._key, datagram) if target else None
+        if target and answer:
+            target.hear(answer)
+
+    def _judge(self) -> None:
+        if not self._key:
+            return
+        self._round += 1
+        for target in self._targets.values():
+            # One that was added in this round hasn't been asked yet.
+            if target.nonce:
+                target.end_round(self._round)
+        health = self.health()
+        if health != self._told:
+            self._told = health
+            self._on_change()
+
+
+class _Port(asyncio.DatagramProtocol):
+    def __init__(self, hear: Callable[[bytes, str], None]) -> None:
+        self._hear = hear
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._hear(data, addr[0])
+
+    def error_received(self, exc: Exception) -> None:
+        """Let it pass: an ICMP error is silence like any other, and the rounds count that."""
+
+
+def _health(target: Target) -> Health:
+    if not target.judged:
+        return "unknown"
+    return "unhealthy" if target.suspect else "healthy"

@@ -69,8 +69,10 @@ class Reporter:
             await self._pause(max(due - loop.time(), 1.0))
 
     async def _pause(self, seconds: float) -> None:
+        # Not wait_for, which in Python 3.11 can lose a cancellation.
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         except TimeoutError:
             return
         await asyncio.sleep(DEBOUNCE_SECONDS)

@@ -225,8 +225,10 @@ class Steward:
     async def _do(self, call: Callable[[Wish], T], seconds: float) -> T:
         """Run `call` on the present wish in the data plane's thread; every way to fail becomes NotAppliedError."""
         wish = self._wish()
+        done = self._worker.submit(lambda: call(wish))
         try:
-            return await asyncio.wait_for(self._worker.submit(lambda: call(wish)), seconds)
+            async with asyncio.timeout(seconds):
+                return await done
         except TimeoutError:
             raise NotAppliedError(f"not done after {seconds:g} s") from None
         except Exception as error:  # netlink, nft and the kernel fail in many types

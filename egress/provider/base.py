@@ -19,7 +19,7 @@ class ProviderError(Exception):
 
 
 class Unavailable(ProviderError):
-    """The provider can't be reached or is failing; nothing was changed."""
+    """The provider can't be reached, is failing or is busy; nothing was created, and calling again does no harm."""
 
     code = "provider_unavailable"
     passing = True
@@ -115,7 +115,7 @@ class Provider(Protocol):
         """Destroy one server; one that is already gone is no error."""
 
     def power_cycle(self, server_id: str) -> str:
-        """Cut power and start again; returns the action's id. Raises NotFound."""
+        """Cut power and start again; returns the action's id. Raises NotFound, OutcomeUnknown (as do all actions)."""
 
     def power_off(self, server_id: str) -> str:
         """Cut power; returns the action's id. Raises NotFound."""

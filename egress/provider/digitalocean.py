@@ -5,6 +5,7 @@ would be a second Droplet. What pydo and the layers under it raise stops here; s
 """
 
 import ipaddress
+import os
 import re
 import time
 from collections.abc import Callable
@@ -78,6 +79,7 @@ class DigitalOcean:
         self._api_url = api_url.rstrip("/")
         self._ca_file = ca_file
         self._client: Any = None
+        self._opened_by = 0
         #: Monotonic time until which DigitalOcean asked not to be called.
         self._held_until = 0.0
 
@@ -242,8 +244,9 @@ class DigitalOcean:
             raise RateLimited(f"{doing}: not sent, DigitalOcean asked to wait {wait} s more", wait)
 
     def _api(self) -> Any:
-        if self._client is None:
-            self._client = self._open()
+        # A fork must not speak on its parent's connection: their requests would mingle.
+        if self._client is None or self._opened_by != os.getpid():
+            self._client, self._opened_by = self._open(), os.getpid()
         return self._client
 
     def _open(self) -> Any:
@@ -302,14 +305,15 @@ def _read(doing: str, parse: Callable[[], T], *, otherwise: type[ProviderError] 
     """Return what `parse` finds in an answer, or raise `otherwise` where it isn't what the API promises."""
     try:
         return parse()
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise otherwise(f"{doing}: DigitalOcean's answer lacks what it should have ({type(error).__name__})") from None
 
 
 def _server(droplet: Any) -> Server:
     networks = droplet["networks"]["v4"]
     created_at = str(droplet["created_at"])
-    datetime.fromisoformat(created_at)
+    if datetime.fromisoformat(created_at).tzinfo is None:
+        raise ValueError(created_at)
     return Server(
         id=str(int(droplet["id"])),
         name=str(droplet["name"]),

@@ -28,6 +28,11 @@ class Box:
         return self.y + self.h // 2
 
     @property
+    def half_height(self) -> int:
+        """What rounds its ends fully."""
+        return self.h // 2
+
+    @property
     def right(self) -> int:
         """Its right edge."""
         return self.x + self.w
@@ -70,8 +75,8 @@ class Wide:
 
     def place(self, nodes: int) -> tuple[list[Box], list[Box], Box, int]:
         """Put nodes left, gateways in the middle, the internet right, each column centred; a lane runs below."""
-        height = max(nodes * 80, 176) + 40
-        middle = (height - 40) // 2
+        height = max(nodes * 80, 176) + 24
+        middle = (height - 24) // 2
         top = middle - (nodes * 80 - 16) // 2
         node_boxes = [Box(x=1, y=top + 80 * i, w=168, h=64) for i in range(nodes)]
         gateways = [Box(x=256, y=middle - 80 + 88 * slot, w=208, h=72) for slot in (0, 1)]
@@ -92,7 +97,7 @@ class Wide:
 
     def shared(self, node: Box, gateways: Sequence[Box], world: Box) -> str:
         """Go down into the lane below the gateways, along it, and up into the circle."""
-        x, y, lane = node.right, node.centre, gateways[-1].bottom + 24
+        x, y, lane = node.right, node.centre, gateways[-1].bottom + 20
         turn = x + 44
         return (
             f"M{x} {y}C{turn} {y} {turn - 20} {lane} {turn + 44} {lane}"

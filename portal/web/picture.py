@@ -95,9 +95,13 @@ def draw(view: EgressView, layout: Layout) -> Picture:
 
 
 def drawn_nodes(view: EgressView) -> list[NodeView]:
-    """Return the nodes that are drawn: those that run the app's containers, else just one."""
+    """Return the nodes that are drawn: those that run the app's containers, else just one.
+
+    Once all have their gateway they stand by it, so that no lines cross; until then they keep their order.
+    """
     busy = [node for node in view.nodes if node.containers]
-    return (busy or list(view.nodes[:1]))[:MAX_NODES]
+    drawn = (busy or list(view.nodes[:1]))[:MAX_NODES]
+    return sorted(drawn, key=lambda node: node.slot or 0) if all(node.slot is not None for node in drawn) else drawn
 
 
 def in_use(view: EgressView, node: NodeView) -> int | None:

@@ -66,5 +66,5 @@ def _doctl(addresses: Sequence[str]) -> Snippet:
 
 
 def _json(app: str, addresses: Sequence[str]) -> Snippet:
-    text = json.dumps({"app": app, "egress_ips": [f"{address}/32" for address in addresses]}, indent=2)
+    text = json.dumps({"app": app, "egress_ips": [f"{address}/32" for address in addresses]})
     return Snippet(key="json", title="JSON", note="For a tool of your own", text=text)

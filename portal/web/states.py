@@ -27,7 +27,7 @@ class State:
 
 
 OFF = State(tone=Tone.OFF, label="Shared addresses", sentence="Dedicated egress is off.")
-ACTIVE = State(tone=Tone.OK, label="Dedicated egress active", sentence="Both of your addresses are in use.")
+ACTIVE = State(tone=Tone.OK, label="Dedicated egress active", sentence="Your app's traffic to the internet leaves from your own addresses.")
 SWITCHING_OFF = State(
     tone=Tone.BUSY, label="Switching off", sentence="New connections use shared addresses. Open ones are finishing."
 )
@@ -66,7 +66,7 @@ def _active(view: EgressView) -> State:
         return State(
             tone=Tone.BAD,
             label="Both gateways down",
-            sentence="Both gateways are down. Outbound traffic is blocked, so that none leaves from a shared address.",
+            sentence="Neither gateway answers. Meanwhile traffic is blocked, rather than sent from a shared address.",
         )
     names = " and ".join(f"Gateway {ip.gateway}" for ip in down)
     return State(
@@ -75,7 +75,6 @@ def _active(view: EgressView) -> State:
 
 
 _SETTING_UP = {
-    GatewayStatus.PENDING: "Waiting",
     GatewayStatus.CREATING: "Creating",
     GatewayStatus.BOOTING: "Starting",
 }
@@ -90,6 +89,8 @@ _LEAVING = {
 def gateway_state(ip: DedicatedIp) -> State:
     """Return a gateway's state: what we do with it first, then how it is."""
     status = GatewayStatus(ip.provisioning_status)
+    if status == GatewayStatus.PENDING:
+        return State(tone=Tone.OFF, label="Waiting")
     if status == GatewayStatus.ERROR:
         return State(tone=Tone.BAD, label="Failed")
     if status in _SETTING_UP:

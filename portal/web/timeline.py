@@ -27,8 +27,6 @@ _WORDS = {
     ("assignment.status", "releasing"): "The addresses are being released",
     ("assignment.status", "released"): "Addresses released",
     ("assignment.status", "error"): "Setting up failed",
-    ("gateway.status", "creating"): "{gateway} is being created",
-    ("gateway.status", "booting"): "{gateway} is starting",
     ("gateway.status", "ready"): "{gateway} is ready",
     ("gateway.status", "draining"): "{gateway} takes no new connections, open ones are finishing",
     ("gateway.status", "maintenance"): "{gateway} is being updated",

@@ -15,6 +15,7 @@ from egress.provider.base import (
     ProviderError,
     RateLimited,
     Rejected,
+    Server,
     Unavailable,
 )
 from egress.provider.digitalocean import DigitalOcean
@@ -256,8 +257,15 @@ def test_a_slow_create_is_waited_for(lab: CloudLab, provider: DigitalOcean) -> N
 def test_a_create_slower_than_the_timeout_is_adopted_later(
     lab: CloudLab, provider: DigitalOcean, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("egress.provider.digitalocean.READ_TIMEOUT_SECONDS", 0.5)
     lab.faults.inject("slow", "create", delay_seconds=1.5)
+    patient_list = provider.list_by_tag
+
+    def list_then_lose_patience(tag: str) -> list[Server]:
+        listed = patient_list(tag)
+        monkeypatch.setattr("egress.provider.digitalocean.READ_TIMEOUT_SECONDS", 0.5)
+        return listed
+
+    monkeypatch.setattr(provider, "list_by_tag", list_then_lose_patience)
     with pytest.raises(OutcomeUnknown):
         provider.create_or_adopt(spec(), tag=TAG)
 
@@ -269,7 +277,7 @@ def test_a_create_slower_than_the_timeout_is_adopted_later(
 
 
 def test_rate_limits_say_how_long_to_wait_and_are_respected(serve: Callable[..., CloudLab]) -> None:
-    lab = serve(requests_per_minute=3)
+    lab = serve(requests_per_minute=3, clock=lambda: 1_795_000_000.0)
     with contextlib.closing(lab.provider()) as provider:
         for _ in range(3):
             provider.list_by_tag(TAG)
@@ -278,12 +286,12 @@ def test_rate_limits_say_how_long_to_wait_and_are_respected(serve: Callable[...,
         with pytest.raises(RateLimited) as held:
             provider.list_by_tag(TAG)
 
-    assert 50 <= refused.value.retry_after_seconds <= 60
-    assert 45 <= held.value.retry_after_seconds <= 60
+    assert refused.value.retry_after_seconds == 60
+    assert 1 <= held.value.retry_after_seconds <= 60
     assert len(lab.exchanges) == 4
 
 
-def test_the_hourly_limit_tells_when_it_resets_by_the_providers_clock(serve: Callable[..., CloudLab]) -> None:
+def test_the_hourly_limit_tells_when_it_resets(serve: Callable[..., CloudLab]) -> None:
     started = time.time()
     lab = serve(requests_per_hour=1, clock=lambda: started)
     with contextlib.closing(lab.provider()) as provider:
@@ -291,7 +299,7 @@ def test_the_hourly_limit_tells_when_it_resets_by_the_providers_clock(serve: Cal
         with pytest.raises(RateLimited) as refused:
             provider.list_by_tag(TAG)
 
-    assert 3500 <= refused.value.retry_after_seconds <= 3600
+    assert 3000 <= refused.value.retry_after_seconds <= 3600
 
 
 def test_a_wrong_token_is_refused(lab: CloudLab) -> None:

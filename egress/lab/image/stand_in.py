@@ -1,6 +1,7 @@
 """The lab's stand-in for cloud-init where that isn't installed: write_files and runcmd, at the first boot only.
 
-It is not cloud-init. It reads the user data as the lab has turned it into JSON, and refuses keys that it doesn't know.
+It is not cloud-init: it reads only cloud-configs that are JSON below their first line, as a gateway's is, and refuses
+keys that it doesn't know.
 """
 
 import base64
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-USER_DATA = Path("/usr/local/lib/lab/user-data.json")
+USER_DATA = Path("/var/lib/cloud/seed/nocloud/user-data")
 DONE = Path("/var/lib/lab-stand-in-done")
 RUN_SECONDS = 120
 
@@ -19,8 +20,8 @@ def main() -> int:
     """Carry the cloud-config out; return 1 when a command failed, as cloud-init's final stage does."""
     if DONE.exists():
         return 0
-    config = json.loads(USER_DATA.read_text())
     print("the lab's stand-in for cloud-init: write_files and runcmd only", flush=True)  # noqa: T201 - the console
+    config = json.loads(USER_DATA.read_text().removeprefix("#cloud-config"))
     unknown = sorted(config.keys() - {"write_files", "runcmd"})
     if unknown:
         print(f"unknown keys in the user data: {', '.join(unknown)}", flush=True)  # noqa: T201 - the console

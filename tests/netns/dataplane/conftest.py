@@ -11,7 +11,7 @@ import pytest
 # pytest's importlib mode puts no folder on the path, and these helpers aren't the product's.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dataplane_world import METADATA, OBSERVER, World  # noqa: E402 - the line above must come first
+from dataplane_world import METADATA, OBSERVER, World
 
 
 @pytest.fixture

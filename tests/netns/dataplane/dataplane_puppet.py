@@ -72,7 +72,8 @@ class Deeds:
 
     def open(self, name: str, to: str, port: int, kind: str = "tcp", timeout: float = 3, source: int = 0) -> str:
         """Open a connection, keep it under `name` unless that is empty, and return what `say` returns."""
-        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in to else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
         connection.settimeout(timeout)
         try:
             if source:
@@ -119,6 +120,22 @@ class Deeds:
         for _ in range(3):
             wire.send(frame)
 
+    def hammer(self, to: str, port: int) -> None:
+        """Ask again and again, by TCP and UDP, until `hammered`."""
+        self.hammering = True
+        self.answers: list[str] = []
+        threading.Thread(target=self._hammer, args=(to, port), daemon=True).start()
+
+    def _hammer(self, to: str, port: int) -> None:
+        while self.hammering:
+            self.answers += [self.ask(to, port), self.ask(to, port, "udp")]
+            time.sleep(0.002)
+
+    def hammered(self) -> dict[str, int]:
+        """Stop asking and return how often each answer came."""
+        self.hammering = False
+        return collections.Counter(self.answers)
+
     @staticmethod
     def _say(connection: socket.socket) -> str:
         connection.sendall(b"hello\n")
@@ -128,9 +145,10 @@ class Deeds:
 
     def serve(self, port: int, host: str) -> None:
         """Answer on TCP and UDP `port` of `host` with the address that the asker is seen under."""
-        listener = socket.create_server((host, port), backlog=500)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=500)
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams = socket.socket(family, socket.SOCK_DGRAM)
         datagrams.bind((host, port))
         threading.Thread(target=self._echo, args=(datagrams,), daemon=True).start()
 
@@ -194,14 +212,10 @@ class Deeds:
         seen = self.dataplane.reconcile(_wish(wish))
         return {"flows": dict(seen.flows), "repaired": list(seen.repaired), "warnings": list(seen.warnings)}
 
-    def pod_added(self, wish: dict, pod: dict) -> float:
-        """Return the milliseconds that it took."""
+    def pod_added(self, wish: dict, pod: dict) -> None:
         from egress.netkit.desired import Pod
 
-        wanted, pod = _wish(wish), Pod(**pod)
-        begun = time.perf_counter()
-        self.dataplane.pod_added(wanted, pod)
-        return (time.perf_counter() - begun) * 1000
+        self.dataplane.pod_added(_wish(wish), Pod(**pod))
 
     def pod_removed(self, wish: dict, address: str) -> None:
         self.dataplane.pod_removed(_wish(wish), address)
@@ -235,7 +249,8 @@ def main() -> None:
             answer = {"result": getattr(deeds, terms.pop("deed"))(**terms)}
         except Exception as error:  # noqa: BLE001 - whatever it was, the test shall see it
             answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

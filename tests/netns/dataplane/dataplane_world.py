@@ -1,13 +1,13 @@
 """The small internet that the data plane's tests live in.
 
-    observer 192.0.2.80 ─┐ internet 198.51.100.0/24
-    inbound  198.51.100.1┘        │
-        ┌────────────────┬────────┴─────────┬────────────────┐
-     gw-a .11          gw-b .12          n1 .21           n2 .22
-     (203.0.113.10)    (203.0.113.20)       │                │
-        └──────── VPC 10.110.0.0/20 ────────┴──── host .50 ──┘
-                                n1: shop1 .11, blog1 .12 on ptp; shop2 .130, blog2 .131 on the bridge cni0
-                                n2: shop3 .11 on ptp
+observer 192.0.2.80 ─┐ internet 198.51.100.0/24
+inbound  198.51.100.1┘        │
+    ┌────────────────┬────────┴─────────┬────────────────┐
+ gw-a .11          gw-b .12          n1 .21           n2 .22
+ (203.0.113.10)    (203.0.113.20)       │                │
+    └──────── VPC 10.110.0.0/20 ────────┴──── host .50 ──┘
+                            n1: shop1 .11, blog1 .12 on ptp; shop2 .130, blog2 .131 on the bridge cni0
+                            n2: shop3 .11 on ptp
 """
 
 import itertools
@@ -37,7 +37,7 @@ table ip gw {{
 NODE_RULES = """
 table ip platform {{
   chain pre {{ type nat hook prerouting priority dstnat;
-    ip daddr 10.96.0.10 tcp dport 80 dnat to 10.244.1.131:8080
+    ip daddr 10.96.0.10 tcp dport 80 dnat to 10.244.1.12:8080
     iifname "eth0" tcp dport 30080 dnat to 10.244.1.11:8080
   }}
   chain post {{ type nat hook postrouting priority srcnat;
@@ -123,7 +123,9 @@ class World:
             self.ip(name, f"addr add {address}/25 dev eth0\nlink set eth0 up\nroute add default via {gateway}")
         else:
             self.ip(node, f"link set {port} up\naddr add 10.244.255.1/32 dev {port}\nroute add {address}/32 dev {port}")
-            self.ip(name, f"addr add {address}/32 dev eth0\nlink set eth0 up\nroute add 10.244.255.1 dev eth0 scope link")
+            self.ip(
+                name, f"addr add {address}/32 dev eth0\nlink set eth0 up\nroute add 10.244.255.1 dev eth0 scope link"
+            )
             self.ip(name, "route add default via 10.244.255.1 dev eth0")
         mac = self.sh(name, "cat", "/sys/class/net/eth0/address").strip()
         self.pods[name] = {
@@ -141,15 +143,21 @@ class World:
         puppet = self.puppets.pop(name, None)
         if puppet:
             puppet.kill()
+        self.ip("n1", f"link del {self.pods.pop(name)['interface']}")
         run("ip", "netns", "del", self.ns(name))
         self.names.remove(name)
-        del self.pods[name]
 
-    def wish(self, node: str = "n1", *, routes: tuple[dict, ...] = (), pods: tuple[str, ...] | None = None, **more: object) -> dict:
+    def wish(
+        self, node: str = "n1", *, routes: tuple[dict, ...] = (), pods: tuple[str, ...] | None = None, **more: object
+    ) -> dict:
         """Return the wish of `node`; without `pods`, all pods of n1."""
         number = int(node[1])
         here = self.pods if pods is None else pods
-        settings = {"vpc": "10.110.0.0/20", "local_networks": ["10.244.0.0/16", "10.96.0.0/16"], **more.pop("settings", {})}
+        settings = {
+            "vpc": "10.110.0.0/20",
+            "local_networks": ["10.244.0.0/16", "10.96.0.0/16"],
+            **more.pop("settings", {}),
+        }
         return {
             "settings": settings,
             "private_address": f"10.110.0.2{number}",
@@ -183,4 +191,3 @@ def route(namespace: str = "shop", *, pair: int = 7, **more: object) -> dict:
         {"id": "gw-b", "slot": 1, "private_address": "10.110.0.12", "public_address": B, "state": "active"},
     ]
     return {"namespace": namespace, "pair": pair, "state": "active", "gateways": gateways, **more}
-

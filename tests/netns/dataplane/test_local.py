@@ -1,7 +1,7 @@
 """What must go where it went before."""
 
 import pytest
-from dataplane_world import A, METADATA, N1, SERVICE, VPC_HOST, World, route
+from dataplane_world import METADATA, N1, SERVICE, VPC_HOST, A, World, route
 
 pytestmark = pytest.mark.netns
 NODE_PORT = 30080
@@ -57,7 +57,9 @@ def test_foreign_forward_policy_drop_is_opened_for_diverted_packets_only(pods: W
 
 
 def test_a_dropping_chain_of_another_nftables_table_is_told(pods: World) -> None:
-    pods.sh("n1", "nft", "add table inet wall; add chain inet wall f { type filter hook forward priority 0; policy drop; }")
+    pods.sh(
+        "n1", "nft", "add table inet wall; add chain inet wall f { type filter hook forward priority 0; policy drop; }"
+    )
     pods.start(pods.wish(routes=(route(),)))
     told = pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
     assert any("wall" in text for text in told["warnings"])

@@ -1,20 +1,23 @@
 """Enabling, disabling, draining and removing, on pods that run and that start."""
 
+import time
+
 import pytest
-from dataplane_world import A, B, N1, OBSERVER, World, route
+from dataplane_world import N1, OBSERVER, A, B, World, route
 
 pytestmark = pytest.mark.netns
 
 
 def gateways(**states: str) -> list[dict]:
-    return [{**gateway, "state": states.get(gateway["id"].replace("-", "_"), "active")} for gateway in route()["gateways"]]
+    return [
+        {**gateway, "state": states.get(gateway["id"].replace("-", "_"), "active")} for gateway in route()["gateways"]
+    ]
 
 
 def test_first_packet_of_a_pod_added_later_leaves_by_its_gateway(pods: World) -> None:
-    wish = pods.wish(routes=(route(),), pods=("blog1", "blog2"))
-    pods.start(wish)
-    for name in ("shop1", "shop2"):
-        pods["n1"]("pod_added", wish=wish, pod=pods.pods[name])
+    pods.start(pods.wish(routes=(route(),), pods=("blog1", "blog2")))
+    pods["n1"]("pod_added", wish=pods.wish(routes=(route(),), pods=("blog1", "blog2", "shop1")), pod=pods.pods["shop1"])
+    pods["n1"]("pod_added", wish=pods.wish(routes=(route(),)), pod=pods.pods["shop2"])
     pods.sources()
     for name in ("shop1", "shop2"):
         pods[name]("tell", name="first", to=OBSERVER, port=80)
@@ -40,9 +43,9 @@ def test_toggle_keeps_connections_on_the_path_that_they_began_on(pods: World, po
     assert pods["n1"]("reconcile", wish=pods.wish())["flows"] == {}
     assert pods[pod]("ask", to=OBSERVER, port=80) == N1
     assert pods[pod]("say", name="old") == N1
-    assert "173" not in pods.sh("n1", "ip", "rule").replace("from all fwmark 0xffe0000/0xfff0000 goto 9095 proto 173", "").replace(
-        "from all nop proto 173", ""
-    )
+    assert "173" not in pods.sh("n1", "ip", "rule").replace(
+        "from all fwmark 0xffe0000/0xfff0000 goto 9095 proto 173", ""
+    ).replace("from all nop proto 173", "")
 
 
 def test_one_way_datagrams_change_path_at_once_with_the_right_source(pods: World) -> None:
@@ -62,8 +65,9 @@ def test_shared_connections_end_at_the_deadline_after_enabling(pods: World) -> N
     pods.start(pods.wish())
     assert pods["shop1"]("open", name="old", to=OBSERVER, port=80) == N1
     assert pods["shop1"]("open", name="local", to="10.244.1.131", port=8080) == "10.244.1.11"
-    pods["n1"]("reconcile", wish=pods.wish(routes=(route(),), settings={"flow_deadline_seconds": 0}))
+    pods["n1"]("reconcile", wish=pods.wish(routes=(route(),), settings={"flow_deadline_seconds": 1}))
     assert pods["shop1"]("say", name="old") == N1
+    time.sleep(1.1)
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
     pods.sources()
     assert pods["shop1"]("say", name="old") != N1
@@ -137,7 +141,9 @@ def test_a_removed_pod_whose_process_still_runs_leaks_nothing(pods: World) -> No
     wish = pods.wish(routes=(route(),))
     pods.start(wish)
     for name in ("shop1", "shop2"):
-        pods["n1"]("pod_removed", wish=pods.wish(routes=(route(),), pods=("blog1",)), address=pods.pods[name]["address"])
+        pods["n1"](
+            "pod_removed", wish=pods.wish(routes=(route(),), pods=("blog1",)), address=pods.pods[name]["address"]
+        )
         pods[name]("tell", name="late", to=OBSERVER, port=80)
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),), pods=("blog1",)))
     for name in ("shop1", "shop2"):
@@ -146,3 +152,19 @@ def test_a_removed_pod_whose_process_still_runs_leaks_nothing(pods: World) -> No
     pods.unplug("shop1")
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),), pods=("blog1",)))
     assert "10.244.1.11" not in pods.sh("n1", "nft", "list", "ruleset").replace("10.244.1.11:8080", "")
+
+
+def test_toggling_under_load_fails_no_request_and_cuts_no_connection(pods: World) -> None:
+    pods.start(pods.wish())
+    for name in ("shop1", "shop2"):
+        assert pods[name]("open", name="long", to=OBSERVER, port=80) == N1
+        pods[name]("hammer", to=OBSERVER, port=80)
+    for _ in range(3):
+        pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
+        assert pods["shop1"]("open", name="dedicated", to=OBSERVER, port=80) == A
+        pods["n1"]("reconcile", wish=pods.wish(routes=(route(state="draining"),)))
+        assert pods["shop1"]("say", name="dedicated") == A
+    for name in ("shop1", "shop2"):
+        answers = pods[name]("hammered")
+        assert set(answers) <= {N1, A}, answers
+        assert pods[name]("say", name="long") == N1

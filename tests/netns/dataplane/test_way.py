@@ -1,7 +1,7 @@
 """Packets seen outside: who leaves from where."""
 
 import pytest
-from dataplane_world import A, B, METADATA, N1, OBSERVER, SERVICE, VPC_HOST, World, route
+from dataplane_world import N1, OBSERVER, A, World, route
 
 pytestmark = pytest.mark.netns
 

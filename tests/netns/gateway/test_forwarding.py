@@ -1,5 +1,6 @@
 """Whom a gateway forwards for, and where to. All is asserted with packets seen outside."""
 
+import socket
 from subprocess import Popen
 
 import pytest
@@ -33,16 +34,14 @@ def test_a_client_that_spoofs_another_source_is_not_forwarded(world: World, serv
 
 
 @pytest.mark.parametrize("address", REFUSED)
-def test_private_ranges_and_the_metadata_service_are_refused(
-    world: World, serving: Popen[bytes], address: str
-) -> None:
+def test_private_ranges_and_the_metadata_service_are_refused(world: World, serving: Popen[bytes], address: str) -> None:
     assert world.blocked(world.node, to=address)
     assert world.seen() == set()
 
 
 def test_nothing_comes_in_from_outside(world: World, serving: Popen[bytes]) -> None:
     for target in (NODE, PRIVATE, PUBLIC):
-        with inside(world.internet, lambda: __import__("socket").socket()) as caller:
+        with inside(world.internet, socket.socket) as caller:
             caller.settimeout(0.5)
             with pytest.raises(OSError):
                 caller.connect((target, 22))

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 from subprocess import Popen
+from typing import Self
 
 import pytest
 
@@ -25,7 +26,7 @@ class Stream:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True)
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -139,9 +140,7 @@ def test_a_rebuild_enrols_again(
     assert world.tcp_source(world.node) == PUBLIC
 
 
-def test_a_refused_credential_is_renewed_by_enrolling(
-    world: World, plane: ControlPlane, serving: Popen[bytes]
-) -> None:
+def test_a_refused_credential_is_renewed_by_enrolling(world: World, plane: ControlPlane, serving: Popen[bytes]) -> None:
     plane.token = "another-token-altogether"
     revision = plane.set_clients(STRANGER)
     eventually(lambda: plane.acknowledged == revision)
@@ -238,8 +237,8 @@ def test_files_that_hold_secrets_are_for_root_only_and_logs_hold_none(
 def test_a_public_address_that_the_vm_lacks_is_reported_and_nothing_forwarded(
     world: World, plane: ControlPlane, gateway: Gateway, serving: Popen[bytes]
 ) -> None:
-    run("ip", "-n", world.gateway, "address", "add", "203.0.113.8/24", "dev", "eth0")
     run("ip", "-n", world.gateway, "address", "del", f"{PUBLIC}/24", "dev", "eth0")
+    run("ip", "-n", world.gateway, "address", "add", "203.0.113.8/24", "dev", "eth0")
     run("ip", "-n", world.gateway, "route", "replace", "default", "via", "203.0.113.1")
     eventually(lambda: "doesn't have the public address" in plane.reports[-1].detail)
     assert not plane.reports[-1].forwarding
@@ -257,6 +256,7 @@ def test_reports_count_connections_and_bytes(world: World, plane: ControlPlane, 
 
 def test_the_agent_is_nearly_idle_while_nothing_happens(serving: Popen[bytes]) -> None:
     """A bound far above what is needed: it only tells a busy loop."""
+
     def ticks() -> int:
         fields = Path(f"/proc/{serving.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15]))

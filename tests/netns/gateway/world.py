@@ -1,8 +1,8 @@
 """A gateway's surroundings as network namespaces, with sockets that tests use directly.
 
-    node 10.110.0.21 ─────┐
-    stranger 10.110.0.99 ─┤ vpc (bridge)
-                          └─ eth1 10.110.0.101  gw  eth0 203.0.113.7 ── 203.0.113.1  internet (observer 192.0.2.80)
+node 10.110.0.21 ─────┐
+stranger 10.110.0.99 ─┤ vpc (bridge)
+                      └─ eth1 10.110.0.101  gw  eth0 203.0.113.7 ── 203.0.113.1  internet (observer 192.0.2.80)
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class World:
         self._close: list[Callable[[], object]] = []
         self._observer: Observer | None = None
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         try:
             self._build()
         except BaseException:
@@ -113,6 +113,8 @@ class World:
         run("ip", "-n", self.gateway, "link", "add", "eth0", "type", "veth", "peer", "eth0", "netns", self.internet)
         self._up(self.internet, "eth0", f"{ROUTER}/24")
         self._up(self.gateway, "eth0", f"{PUBLIC}/24")
+        # As a hardened image has it; Ubuntu's own is 2.
+        inside(self.gateway, lambda: Path("/proc/sys/net/ipv4/conf/all/rp_filter").write_text("1"))
         # As on DigitalOcean: an anchor address of a private range on the public interface.
         run("ip", "-n", self.gateway, "address", "add", "10.17.0.5/16", "dev", "eth0")
         run("ip", "-n", self.gateway, "route", "add", "default", "via", ROUTER)
@@ -147,7 +149,7 @@ class World:
 
     def udp(self, namespace: str) -> socket.socket:
         """Return a UDP socket of `namespace`."""
-        return inside(namespace, lambda: _udp())
+        return inside(namespace, _udp)
 
     def udp_source(self, namespace: str) -> str | None:
         """Return the address under which `namespace` reaches the observer by UDP, None when no answer comes."""

@@ -19,7 +19,7 @@ import pytest
 
 from egress.lab.ca import certificates
 from egress.lab.client import LabClient, LabError
-from egress.lab.config import CloudConfig, LabConfig, save
+from egress.lab.config import AgentConfig, CloudConfig, LabConfig, save
 from egress.lab.launch import lab_command
 
 TOKEN = "lab-token-0123456789"
@@ -55,6 +55,7 @@ class Lab:
         self.tls = certificates(state)
         self._cloud = socket.create_server(("127.0.0.1", 0))
         self.process: subprocess.Popen[bytes] | None = None
+        self.agent: AgentConfig | None = None
 
     def start(self) -> "Lab":
         cloud = CloudConfig(
@@ -69,6 +70,7 @@ class Lab:
                 control_socket=str(self.state / "lab.sock"),
                 python=sys.executable,
                 cloud=cloud,
+                agent=self.agent,
             ),
             self.state / "lab.json",
         )

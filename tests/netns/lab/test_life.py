@@ -18,23 +18,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.cni]
 def host_state() -> tuple[str, str, list[str]]:
     namespaces = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
     links = subprocess.run(["ip", "-br", "link"], check=True, capture_output=True, text=True).stdout
-    return namespaces, links, sorted(os.listdir("/run"))
-
-
-def network_namespaces(pids: list[int]) -> set[str]:
-    return {os.readlink(f"/proc/{pid}/ns/net") for pid in pids}
-
-
-def all_network_namespaces() -> set[str]:
-    return network_namespaces([int(name) for name in os.listdir("/proc") if name.isdigit() and readable(name)])
-
-
-def readable(pid: str) -> bool:
-    try:
-        os.readlink(f"/proc/{pid}/ns/net")
-    except OSError:
-        return False
-    return True
+    return namespaces, links, sorted(str(entry) for entry in Path("/run").iterdir())
 
 
 def test_a_killed_lab_leaves_nothing_and_the_next_one_starts(own_lab: Lab) -> None:
@@ -89,7 +73,7 @@ def test_the_control_plane_can_be_served_from_outside(own_lab: Lab) -> None:
     assert "198.51.100.80/24" in addresses
     server = subprocess.Popen(
         ["nsenter", f"--net={place}", sys.executable, "-m", "http.server", "443", "--bind", "198.51.100.80"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=own_lab.state / "lab",
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=own_lab.state,
     )  # fmt: skip
     try:
         fetch = "import urllib.request as u; print(u.urlopen('http://198.51.100.80:443/', timeout=5).status)"

@@ -7,12 +7,12 @@ container ── node-2 (bridge) ── eth0 198.51.100.22 ──┘
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from egress.lab.client import LabError
+from egress.lab.client import LabClient, LabError
 
 from .conftest import Lab, wait_for
 
@@ -127,7 +127,7 @@ def test_exec_ends_what_takes_too_long_and_what_nobody_waits_for(lab: Lab, shop:
     def leave(_: str, __: str) -> None:
         raise InterruptedError
 
-    with pytest.raises(LabError):
+    with pytest.raises(InterruptedError):
         lab.client.exec("shop-1", ["sh", "-c", "echo here; exec sleep 97531"], on_output=leave)
     wait_for("they are killed", lambda: "97531" not in lab.client.exec("shop-1", ["ps", "ax"]).stdout)
 
@@ -144,13 +144,9 @@ def test_many_containers_at_once_get_addresses_of_their_own_and_leave_nothing(la
 
 def test_the_runtimes_cache_is_libcnis(lab: Lab) -> None:
     name = lab.client.start_container("cached", node="node-2")
-    listing = "cat /run/lab/nodes/node-2/cni/results/pods-*-eth0"
-    entries = [
-        json.loads(line)
-        for line in lab.client.exec(
-            "node-2", ["sh", "-c", f"for f in {listing[4:]}; do cat $f; echo; done"]
-        ).stdout.splitlines()
-    ]
+    show = "for file in /run/lab/nodes/node-2/cni/results/pods-*-eth0; do cat $file; echo; done"
+    written = lab.client.exec("node-2", ["sh", "-c", show]).stdout
+    entries = [json.loads(line) for line in written.splitlines()]
     (entry,) = (one for one in entries if ["K8S_POD_NAMESPACE", "cached"] in one["cniArgs"])
     (shown,) = (one for one in lab.client.status()["containers"] if one["name"] == name)
     assert (entry["kind"], entry["ifName"], entry["networkName"]) == ("cniCacheV1", "eth0", "pods")
@@ -161,16 +157,15 @@ def test_the_runtimes_cache_is_libcnis(lab: Lab) -> None:
 
 
 def test_a_refused_add_leaves_nothing(lab: Lab) -> None:
-    fill = "for i in $(seq 2 254); do echo x > /run/lab/nodes/node-1/cni/networks/pods/10.244.1.$i; done"
+    leases = "/run/lab/nodes/node-1/cni/networks"
+    fill = f"for i in $(seq 2 254); do echo x > {leases}/pods/10.244.1.$i; done"
     lab.client.start_container("space", node="node-1")
     names = "ls /run/netns"
-    before = lab.client.exec(
-        "node-1", ["sh", "-c", f"cp -r /run/lab/nodes/node-1/cni/networks /run/lab/kept; {fill}; {names}"]
-    )
-    with pytest.raises(LabError, match="ptp refused ADD: .*no IP addresses available") as caught:
+    before = lab.client.exec("node-1", ["sh", "-c", f"cp -r {leases} /run/lab/kept; {fill}; {names}"])
+    with pytest.raises(LabError, match=r"ptp refused ADD: .*no IP addresses available") as caught:
         lab.client.start_container("late", node="node-1")
     assert caught.value.code == "cni_error"
-    put_back = "rm -r /run/lab/nodes/node-1/cni/networks; mv /run/lab/kept /run/lab/nodes/node-1/cni/networks"
+    put_back = f"rm -r {leases}; mv /run/lab/kept {leases}"
     assert lab.client.exec("node-1", ["sh", "-c", f"{put_back}; {names}"]).stdout == before.stdout
     lab.client.stop_container("space")
 
@@ -180,15 +175,12 @@ def test_a_refused_add_leaves_nothing(lab: Lab) -> None:
     [
         (lambda lab: lab.start_container("shop", node="nope"), "there is no node 'nope': node-1, node-2"),
         (lambda lab: lab.start_container("Shop!", node="node-1"), "'Shop!' is no name for a namespace"),
-        (lambda lab: lab.ip("nobody"), "no container of 'nobody' runs; running: shop-1"),
+        (lambda lab: lab.ip("nobody"), r"no container of 'nobody' runs; running: .*shop-1 \(node-1\)"),
         (lambda lab: lab.stop_container("shop", node="nope"), "there is no node 'nope'"),
         (lambda lab: lab.observed("never"), "there is no mark 'never'"),
         (lambda lab: lab.exec("droplet-1", ["true"]), "there is no Droplet 1"),
         (lambda lab: lab.exec("shop-1", []), "argv must name a command"),
-        (
-            lambda lab: lab.exec("shop-1", ["no-such-program"]).code == 127 and lab.call("nonsense"),
-            "no command 'nonsense'",
-        ),
+        (lambda lab: lab.call("nonsense"), "no command 'nonsense'"),
         (lambda lab: lab.call("exec", where="shop-1", argv="ls"), "argument argv must be a list"),
         (lambda lab: lab.call("status", verbose=True), "unknown argument verbose"),
         (lambda lab: lab.call("start-container", node="node-1"), "argument namespace is missing"),
@@ -197,7 +189,9 @@ def test_a_refused_add_leaves_nothing(lab: Lab) -> None:
         (lambda lab: lab.expose("shop-1", node_port=80, port=80), "30000-32767"),
     ],
 )
-def test_mistakes_get_clear_answers(lab: Lab, shop: dict[str, str], call, message: str) -> None:
+def test_mistakes_get_clear_answers(
+    lab: Lab, shop: dict[str, str], call: Callable[[LabClient], object], message: str
+) -> None:
     with pytest.raises(LabError, match=message):
         call(lab.client)
 

@@ -6,8 +6,10 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,12 +29,34 @@ def running(node: Node, control_plane: StandIn) -> Node:
     return node
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Node]:
+    """The same, for tests that change nothing."""
+    with tempfile.TemporaryDirectory(prefix="sgt-") as directory:
+        control_plane = StandIn(Path(directory), table=table(route("shop")))
+        control_plane.start()
+        node = Node(Path(directory, "node"), f"https://localhost:{control_plane.port}", control_plane.ca_file)
+        try:
+            node.start()
+            wait_for(lambda: node.wish["routes"] == {"shop": "active"}, "the routes are applied")
+            yield node
+        finally:
+            if node.agent is not None:
+                node.stop()
+            control_plane.stop()
+
+
 # --- with the agent ---
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
 def test_add_echoes_the_previous_result(running: Node, version: str) -> None:
-    result = {**ptp_result(), "cniVersion": version, "dns": {"search": ["ünïcode", "\ud800"]}, "odd": [1.5, 2**70, None]}
+    result = {
+        **ptp_result(),
+        "cniVersion": version,
+        "dns": {"search": ["ünïcode", "\ud800"]},
+        "odd": [1.5, 2**70, None],
+    }
     added = running.call("ADD", net_config(result, cniVersion=version))
     assert (added.code, added.json) == (0, result)
 
@@ -117,7 +141,12 @@ def test_arguments_come_in_any_order(running: Node) -> None:
         (net_config({"ips": 7}), {}, 7, "isn't a CNI result"),
         (net_config({"ips": [{"address": "nonsense"}]}), {}, 7, "isn't a CNI result"),
         (net_config({"interfaces": ptp_result()["interfaces"]}), {}, 100, "no IPv4 address"),
-        (net_config({"interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.0.0.1/24"}]}), {}, 100, "no interface on the host"),
+        (
+            net_config({"interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.0.0.1/24"}]}),
+            {},
+            100,
+            "no interface on the host",
+        ),
         (net_config(ptp_result(), cniVersion="2.0.0"), {}, 1, "cniVersion is '2.0.0'"),
         (net_config(ptp_result(), cniVersion="0.2.0"), {}, 1, "0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
         (b"{nonsense", {}, 6, "isn't JSON"),
@@ -133,18 +162,22 @@ def test_arguments_come_in_any_order(running: Node) -> None:
     ],
 )
 def test_mistakes_get_the_specifications_codes_and_change_nothing(
-    running: Node, config: object, env: dict[str, str], code: int, words: str
+    shared: Node, config: object, env: dict[str, str], code: int, words: str
 ) -> None:
-    refused = running.call("ADD", config, env=env)  # type: ignore[arg-type]
+    refused = shared.call("ADD", config, env=env)  # type: ignore[arg-type]
     assert refused.code == 1
     answer = refused.json
     assert set(answer) == {"cniVersion", "code", "msg", "details"}
     assert (answer["code"], words in answer["msg"]) == (code, True), answer
-    assert running.wish["pods"] == {}
+    assert shared.wish["pods"] == {}
 
 
 def test_an_unknown_kind_of_network_stops_only_who_needs_it(running: Node) -> None:
-    result = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/x"}], "ips": [{"address": "10.0.0.1/24"}]}
+    result = {
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "eth0", "sandbox": "/x"}],
+        "ips": [{"address": "10.0.0.1/24"}],
+    }
     assert running.call("ADD", net_config(result), namespace="docs").json == result
 
 
@@ -277,7 +310,10 @@ def test_standard_input_that_never_ends_is_given_up(node: Node) -> None:
     """The limit is lowered in the installed file: nobody wants to wait for 20 s."""
     node.plugin.write_text(node.plugin.read_text().replace("LIMIT_SECONDS = 20", "LIMIT_SECONDS = 1"))
     with subprocess.Popen(
-        [str(node.plugin)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"CNI_COMMAND": "ADD", "PATH": os.defpath}
+        [str(node.plugin)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"CNI_COMMAND": "ADD", "PATH": os.defpath},
     ) as process:
         assert process.stdout
         answer = json.loads(process.stdout.read())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from egress.netkit.desired import Observed, Pod, Wish
+from egress.node import steward
 from egress.node.agent import Agent
 from egress.node.config import read_config
 from egress.node.reports import Health
@@ -79,6 +80,8 @@ async def main() -> None:
     parser.add_argument("--record", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    # A minute's worth of looking after things in seconds.
+    steward.REST_SECONDS = 2.0
     await Agent(read_config(arguments.config), lambda: Recorder(arguments.record), Blind).run()
 
 

@@ -1,5 +1,6 @@
 """What the node agent's tests share: a control plane to talk to, the agent as a process, the plugin as a process."""
 
+import ctypes
 import http.server
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +76,9 @@ def table(*routes: Route, revision: int = 1, epoch: str = "epoch-1") -> NodeSync
     )
 
 
-def ptp_result(address: str = "10.244.1.5", *, netns: str = "/run/netns/none", veth: str = "veth1234") -> dict[str, Any]:
+def ptp_result(
+    address: str = "10.244.1.5", *, netns: str = "/run/netns/none", veth: str = "veth1234"
+) -> dict[str, Any]:
     return {
         "cniVersion": "1.0.0",
         "interfaces": [
@@ -104,6 +108,8 @@ class StandIn:
     reports: list[NodeReport] = field(default_factory=list)
     joins: list[NodeJoin] = field(default_factory=list)
     port: int = 0
+    #: The path of the network namespace to listen in; "" for this process's own.
+    netns: str = ""
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
@@ -133,10 +139,19 @@ class StandIn:
             def log_message(self, *_arguments: object) -> None:
                 pass
 
-        self._server = Quiet(("127.0.0.1", self.port), Handler)
+        with ThreadPoolExecutor(1) as elsewhere:
+            self._server = elsewhere.submit(self._listen, Handler).result(PATIENCE_SECONDS)
         self.port = self._server.server_port
         self._server.socket = self._context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def _listen(self, handler: type[http.server.BaseHTTPRequestHandler]) -> "Quiet":
+        """Return a server; its socket stays in the namespace that this thread, which then ends, has entered."""
+        if self.netns:
+            with Path(self.netns).open() as namespace:
+                if ctypes.CDLL(None).setns(namespace.fileno(), 0) != 0:
+                    raise OSError(f"{self.netns}: can't be entered")
+        return Quiet(("127.0.0.1", self.port), handler)
 
     def stop(self) -> None:
         if self._server is not None:
@@ -218,7 +233,10 @@ class Node:
         self.cache_dir.mkdir(parents=True)
         (self.directory / "join-token").write_text("join-token-of-the-cluster\n")
         self.plugin = install_plugin(
-            self.directory / "bin", interpreter=PYTHON, socket=self.run_dir / "cni.sock", namespaces_file=self.state_dir / "namespaces"
+            self.directory / "bin",
+            interpreter=PYTHON,
+            socket=self.run_dir / "cni.sock",
+            namespaces_file=self.state_dir / "namespaces",
         )
 
     @property
@@ -235,16 +253,16 @@ class Node:
             "cni_cache_dir": str(self.cache_dir),
         }
 
-    def start(self, *options: str) -> None:
-        """Start the agent with the recording data plane and wait until it is ready."""
+    def start(self, *, real: bool = False) -> None:
+        """Start the agent, with the recording data plane unless `real`, and wait until it is ready."""
+        program = ["egress.node"] if real else ["tests.unit.node.recording_agent", "--record", str(self.record_file)]
         config = self.directory / "config.json"
         config.write_text(json.dumps(self.config))
-        place = ["ip", "netns", "exec", self.netns] if self.netns else []
+        place = ["nsenter", f"--net={self.netns}"] if self.netns else []
         seen = self.log.count("READY")
         with self.log_file.open("ab") as output:
             self.agent = subprocess.Popen(
-                [*place, sys.executable, "-W", "error", "-m", "tests.unit.node.recording_agent"]
-                + ["--config", str(config), "--record", str(self.record_file), *options],
+                [*place, sys.executable, "-W", "error", "-m", *program, "--config", str(config)],
                 stderr=output,
                 cwd=Path(__file__).parents[3],
             )
@@ -277,7 +295,9 @@ class Node:
         """What the agent asked of the data plane, latest last."""
         if not self.record_file.exists():
             return []
-        return [json.loads(line) for line in self.record_file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            json.loads(line) for line in self.record_file.read_text().splitlines(keepends=True) if line.endswith("\n")
+        ]
 
     @property
     def wish(self) -> dict[str, Any]:
@@ -306,7 +326,9 @@ class Node:
             "CNI_ARGS": pairs if args is None else args,
             "CNI_PATH": "/opt/cni/bin",
         }
-        stdin = config if isinstance(config, bytes) else json.dumps(config if config is not None else net_config()).encode()
+        stdin = (
+            config if isinstance(config, bytes) else json.dumps(config if config is not None else net_config()).encode()
+        )
         begun = time.monotonic()
         done = subprocess.run(
             [str(self.plugin)],

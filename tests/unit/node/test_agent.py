@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,10 @@ def acknowledged(control_plane: StandIn) -> tuple[str, int] | None:
 
 
 def wait_acknowledged(control_plane: StandIn, revision: int) -> None:
-    wait_for(lambda: acknowledged(control_plane) == (control_plane.table.epoch, revision), f"revision {revision} acknowledged")
+    wait_for(
+        lambda: acknowledged(control_plane) == (control_plane.table.epoch, revision),
+        f"revision {revision} acknowledged",
+    )
 
 
 def write_cache(node: Node, name: str, content: object) -> Path:
@@ -61,7 +66,9 @@ def test_a_node_joins_applies_and_then_acknowledges(node: Node, control_plane: S
         assert secret not in node.log
 
 
-def test_what_the_kernel_refuses_is_not_acknowledged_but_told_and_tried_again(node: Node, control_plane: StandIn) -> None:
+def test_what_the_kernel_refuses_is_not_acknowledged_but_told_and_tried_again(
+    node: Node, control_plane: StandIn
+) -> None:
     failing = node.record_file.with_suffix(".fail")
     failing.touch()
     node.start()
@@ -174,7 +181,9 @@ def test_the_runtimes_cache_tells_of_containers_and_garbage_in_it_does_not_matte
     assert node.record[0]["pods"].keys() == {"127.0.0.1"}
     for name in ("torn", "binary", "deep", "large", "foreign", "escape"):
         assert node.log.count(f"{node.cache_dir}/{name}: passed over") == 1
-    wait_for(lambda: any(report.containers == {"shop": 1} for report in control_plane.reports), "the container is reported")
+    wait_for(
+        lambda: any(report.containers == {"shop": 1} for report in control_plane.reports), "the container is reported"
+    )
 
 
 def test_a_container_that_came_and_one_that_went_unseen_are_noticed(
@@ -210,9 +219,6 @@ def test_flows_that_end_while_a_route_drains_are_reported_soon(node: Node, contr
     ],
 )
 def test_a_wrong_configuration_ends_it_with_one_clear_line(folder: Path, change: dict[str, str], words: str) -> None:
-    import subprocess
-    import sys
-
     pytest.importorskip("egress.node.dataplane")
     node = Node(folder / "node")
     path = node.directory / "config.json"

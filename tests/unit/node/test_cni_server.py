@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
@@ -44,6 +43,10 @@ async def ask(path: Path, request: bytes, *, end: bool = False) -> bytes:
         writer.close()
 
 
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
 def refusal(answer: bytes) -> dict[str, object]:
     head, _, body = answer.partition(b"\n")
     assert head == b"SG1 1 %d" % len(body)
@@ -53,7 +56,7 @@ def refusal(answer: bytes) -> dict[str, object]:
 
 def test_a_call_is_answered(folder: Path) -> None:
     async def talk(path: Path) -> None:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert mode(path) == 0o600
         body = b'[{"CNI_COMMAND": "ADD", "PATH": "/bin"}, "{}"]'
         assert await ask(path, b"SG1 25 2\nCNI_COMMAND=ADD\0PATH=/bin{}") == b"SG1 0 %d\n" % len(body) + body
 
@@ -160,4 +163,4 @@ def test_a_stale_socket_is_replaced_and_none_is_left(folder: Path) -> None:
         assert await ask(path, b"SG1 0 0\n")
 
     served(folder, talk)
-    assert os.listdir(folder / "run") == []
+    assert list((folder / "run").iterdir()) == []

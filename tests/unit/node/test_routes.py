@@ -10,7 +10,9 @@ from .rig import route, table
 
 def test_a_delta_changes_adds_and_removes() -> None:
     old = table(route("a", 1), route("b", 2), route("c", 3))
-    delta = replace(table(route("b", 2, state="draining"), route("d", 4), revision=7), full=False, removed=("c", "unknown"))
+    delta = replace(
+        table(route("b", 2, state="draining"), route("d", 4), revision=7), full=False, removed=("c", "unknown")
+    )
     merged = merge(old, delta)
     assert {item.namespace: item.state for item in merged.routes} == {"a": "active", "b": "draining", "d": "active"}
     assert (merged.revision, merged.full, merged.removed) == (7, True, ())

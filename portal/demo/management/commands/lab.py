@@ -14,6 +14,7 @@ from egress.lab.client import LabClient, LabError
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128
+MAX_EXEC_SECONDS = 3_600
 
 
 class Command(BaseCommand):
@@ -58,13 +59,8 @@ class Command(BaseCommand):
             out.write(text, str, ending="")  # as it came: Django would colour what goes to stderr
             out.flush()
 
-        result = lab.exec(
-            namespace_of(options["app"]),
-            options["command"],
-            node=options["node"],
-            timeout_seconds=3_600,
-            on_output=show,
-        )
+        where, node = namespace_of(options["app"]), options["node"]
+        result = lab.exec(where, options["command"], node=node, timeout_seconds=MAX_EXEC_SECONDS, on_output=show)
         if result.code:
             sys.exit(result.code if result.code > 0 else SIGNAL_BASE - result.code)
 

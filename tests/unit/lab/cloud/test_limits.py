@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egress.lab.cloud_limits import RateLimit
@@ -39,6 +39,7 @@ def test_the_hourly_limit_has_no_retry_after() -> None:
     assert limit.request(NOW + 3600).allowed
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 600), max_size=200))
 def test_no_window_ever_holds_more_than_its_limit(gaps: list[float]) -> None:
     limit = RateLimit(per_hour=30, per_minute=5)

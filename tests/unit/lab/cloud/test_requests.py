@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egress.lab.cloud_errors import ApiError
@@ -26,11 +26,13 @@ def refusal(parse: Callable[[Any], object], data: object) -> int:
     return 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_a_refusal(body: bytes) -> None:
     assert refusal(parse_json, body) in (0, 400)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
 def test_any_object_is_a_creation_or_a_refusal(data: dict[str, object]) -> None:
     plausible = {"name": "a", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64"}
@@ -38,11 +40,13 @@ def test_any_object_is_a_creation_or_a_refusal(data: dict[str, object]) -> None:
     assert refusal(parse_create, plausible | data) in (0, 422)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), VALUES))
 def test_any_object_is_an_action_or_a_refusal(data: dict[str, object]) -> None:
     assert refusal(parse_action, data) in (0, 422)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(("page", "per_page")), st.text(max_size=10)))
 def test_any_query_is_a_page_or_a_refusal(query: dict[str, str]) -> None:
     assert refusal(parse_page, query) in (0, 422)

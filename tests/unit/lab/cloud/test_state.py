@@ -2,7 +2,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from egress.lab import cloud_state
@@ -101,6 +101,7 @@ def test_old_actions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [state.action(action.id) for action in actions] == actions
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=60))
 def test_no_address_is_taken_twice_and_the_longest_free_comes_next(steps: list[bool]) -> None:
     pool = AddressPool("203.0.113.0", "203.0.113.9")
