@@ -20,7 +20,7 @@ NAMESPACES_FILE = "/var/lib/sluicegate/namespaces"
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 MAX_BYTES = 1024 * 1024
 #: How long an agent may take where the container can start without it, and where it can't.
-SHORT_SECONDS = 0.15
+SHORT_SECONDS = 0.12
 LONG_SECONDS = 5.0
 #: The end of everything, should a pipe or a file system hang.
 LIMIT_SECONDS = 20

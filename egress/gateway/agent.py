@@ -51,7 +51,8 @@ class Agent:
     def run(self) -> NoReturn:
         """Work until the process is ended. The ruleset is in place before anything else happens."""
         watch = kernel.Watch()
-        self._look()
+        if self._keeper.ensure().forwarding:
+            self._worth_reporting.set()
         notify("READY=1")
         for job in (self._sync, self._report, self._answer_probes):
             threading.Thread(target=job, name=job.__name__.strip("_"), daemon=True).start()
@@ -112,6 +113,8 @@ class Agent:
         channel = Channel(self._config, self._credential)
         backoff = Backoff()
         self._credential.wait()
+        # A newborn has nothing to report before its first sync but that it isn't ready.
+        self._worth_reporting.wait(REPORT_SECONDS)
         while True:
             self._worth_reporting.clear()
             try:

@@ -15,6 +15,7 @@ from .routing import PROTOCOL, SINK, RouteEntry, Routing, Rule
 
 _IPV4 = socket.AF_INET
 _CREATE = 0x600  # NLM_F_CREATE | NLM_F_EXCL
+_REPLACE = 0x500  # NLM_F_CREATE | NLM_F_REPLACE
 _NEW_ROUTE, _DELETE_ROUTE, _NEW_RULE, _DELETE_RULE = 24, 25, 32, 33
 _FRA_SOURCE, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_TABLE, _FRA_MASK, _FRA_PROTOCOL = 2, 4, 6, 10, 15, 16, 21
 _RTA_DESTINATION, _RTA_INTERFACE, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
@@ -90,12 +91,12 @@ class RoutingKernel:
         self._change(_DELETE_RULE, _rule_message(rule), tolerated=errno.ENOENT)
 
     def add_route(self, route: RouteEntry) -> None:
-        """Add `route`; one that is there already is fine.
+        """Add `route` in the place of what its table has for that destination and metric.
 
         Raises DataplaneError when its interface is down or missing, or doesn't reach the next hop.
         """
         try:
-            self._change(_NEW_ROUTE, _route_message(route), _CREATE, tolerated=errno.EEXIST)
+            self._change(_NEW_ROUTE, _route_message(route), _REPLACE, tolerated=errno.EEXIST)
         except OSError as error:
             raise DataplaneError(
                 f"route {route.destination} via {route.via or route.interface} in table {route.table}: {error}; "

@@ -6,7 +6,7 @@ The kernel does the filtering: a walk costs some 40 ns a hash bucket, and only e
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .netlink import NetlinkSocket, attribute, attributes, is_missing, nested
@@ -16,6 +16,9 @@ _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY, _STATUS, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 3, 8, 12, 18, 21, 25
 _TUPLE_IP, _TUPLE_PROTOCOL, _V4_SOURCE, _PROTOCOL_NUMBER = 1, 2, 1, 1
 _FILTER_ORIGINAL, _FILTER_REPLY, _FILTER_SOURCE = 1, 2, 1
+_PROTOCOL_INFO, _INFO_TCP, _INFO_TCP_STATE = 4, 1, 1
+#: TIME_WAIT and CLOSE.
+_TCP_ENDED = {7, 8}
 _SEEN_REPLY = 1 << 1
 _HEADER = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
@@ -29,6 +32,8 @@ class Flow:
     protocol: int
     mark: int
     replied: bool
+    #: Both ends of this TCP connection are done with it.
+    ended: bool
     key: bytes
 
 
@@ -42,8 +47,12 @@ class Conntrack:
         """Give the socket back."""
         self._netlink.close()
 
-    def count_by_mark(self, mask: int, highest: int) -> Counter[int]:
-        """Return how many entries bear each mark under `mask`, 0 left out; none is thought to exceed `highest`."""
+    def open_by_mark(self, mask: int, highest: int) -> dict[int, int]:
+        """Return, for each mark under `mask` that an entry bears, how many connections that bear it haven't ended.
+
+        An entry outlives its connection by minutes: a mark can have none left and still be borne. Mark 0 is left out,
+        and none is thought to exceed `highest`.
+        """
         counts: Counter[int] = Counter()
         bit = mask & -mask
         while bit <= highest:
@@ -51,9 +60,9 @@ class Conntrack:
             for flow in self._flows(_mark_filter(bit, bit)):
                 mark = flow.mark & mask
                 if mark & -mark == bit:
-                    counts[mark] += 1
+                    counts[mark] += not flow.ended
             bit <<= 1
-        return counts
+        return dict(counts)
 
     def sources(self) -> set[str]:
         """Return every address that an entry has as its original source."""
@@ -106,5 +115,14 @@ def _flow(payload: bytes) -> Flow:
         protocol=attributes(original[_TUPLE_PROTOCOL])[_PROTOCOL_NUMBER][0],
         mark=int.from_bytes(found.get(_MARK, b""), "big"),
         replied=bool(int.from_bytes(found.get(_STATUS, b""), "big") & _SEEN_REPLY),
+        ended=_tcp_state(found) in _TCP_ENDED,
         key=key,
     )
+
+
+def _tcp_state(found: Mapping[int, bytes]) -> int:
+    """Return the state of a TCP entry (nf_conntrack_tcp.h), 0 for other protocols."""
+    if _PROTOCOL_INFO not in found:
+        return 0
+    tcp = attributes(found[_PROTOCOL_INFO]).get(_INFO_TCP, b"")
+    return attributes(tcp).get(_INFO_TCP_STATE, b"\0")[0]

@@ -39,7 +39,7 @@ class Wish:
 class Observed:
     """What the data plane found after a reconcile."""
 
-    #: Connections on each gateway in use, by the gateway's id.
+    #: Connections that haven't ended on each gateway, by the gateway's id.
     flows: Mapping[str, int] = field(default_factory=dict)
     #: What was found altered from outside and was put right, in words.
     repaired: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from .nft import Nft, NftError
@@ -32,8 +33,7 @@ def accept_forwarding(interface: str, mask: int) -> tuple[str, ...]:
     """See that our rules stand in each iptables that filters forwarded packets; return in words what was added."""
     added = []
     for tool, save in _TOOLS.items():
-        saved = _run(save, "-t", "filter") if shutil.which(tool) and shutil.which(save) else ""
-        if not _filters(saved):
+        if not _filters(_saved(tool, save)):
             continue
         for terms in forward_rules(interface, mask):
             if _succeeds(tool, "-C", "FORWARD", *terms):
@@ -46,8 +46,7 @@ def accept_forwarding(interface: str, mask: int) -> tuple[str, ...]:
 def withdraw_forwarding() -> None:
     """Remove our rules from every iptables."""
     for tool, save in _TOOLS.items():
-        saved = _run(save, "-t", "filter") if shutil.which(tool) and shutil.which(save) else ""
-        for line in saved.splitlines():
+        for line in _saved(tool, save).splitlines():
             if line.startswith("-A FORWARD ") and re.search(rf'--comment "?{_COMMENT}"?(\s|$)', line):
                 _run(tool, "-w", "5", "-D", *line.replace('"', "").split()[1:])
 
@@ -74,6 +73,22 @@ def foreign_marks(mask: int) -> tuple[str, ...]:
                         f"an iptables rule sets mark bits {bits:#x}, some of them ours ({mask:#x}): {line[:200]}"
                     )
     return tuple(found)
+
+
+def _saved(tool: str, save: str) -> str:
+    """Return what `tool` has in its table filter; asking legacy iptables for a table that isn't there would make it."""
+    if not (shutil.which(tool) and shutil.which(save)):
+        return ""
+    if tool == "iptables-legacy" and "filter" not in _legacy_tables():
+        return ""
+    return _run(save, "-t", "filter")
+
+
+def _legacy_tables() -> list[str]:
+    try:
+        return Path("/proc/net/ip_tables_names").read_text().split()
+    except OSError:
+        return []
 
 
 def _filters(saved: str) -> bool:

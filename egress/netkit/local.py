@@ -1,7 +1,7 @@
 """From the wish and what is remembered to what concerns this node: pure, and quick, for a starting pod waits for it."""
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -145,10 +145,10 @@ def remember(wish: Wish, memory: Memory, now: float, newborn: str = "") -> tuple
     return replace(memory, active=frozenset(active), earlier=kept), toggles
 
 
-def forget_gateways(memory: Memory, wish: Wish, flows: Mapping[int, int]) -> Memory:
+def forget_gateways(memory: Memory, wish: Wish, borne: Container[int]) -> Memory:
     """Return `memory` without the gateways that no pod here uses and no connection bears."""
     used = {gateway.id for route in routes_here(wish).values() for gateway in route.gateways}
-    kept = {gateway: number for gateway, number in memory.marks.items() if gateway in used or flows.get(number)}
+    kept = {gateway: number for gateway, number in memory.marks.items() if gateway in used or number in borne}
     addresses = {gateway: address for gateway, address in memory.addresses.items() if gateway in kept}
     return replace(memory, marks=kept, addresses=addresses)
 

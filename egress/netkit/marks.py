@@ -24,7 +24,8 @@ class MarkLayout:
         top = self.mask // (self.mask & -self.mask or 1)
         if not 0 < self.mask < 1 << 32 or top & (top + 1) or self.mask.bit_count() < _LEAST_BITS:
             raise DataplaneError(
-                f"mark mask {self.mask:#x} is no contiguous run of at least {_LEAST_BITS} bits: correct the cluster's settings"
+                f"mark mask {self.mask:#x} is no contiguous run of at least {_LEAST_BITS} bits: "
+                "correct the cluster's settings"
             )
 
     @property

@@ -35,6 +35,8 @@ __all__ = ["Dataplane", "DataplaneError"]
 
 _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
+#: Each takes a walk through conntrack.
+_MAX_SWEPT = 10
 _STRICT_WARNING = (
     "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would break "
     "inbound connections; set it to 2 or 0"
@@ -95,7 +97,7 @@ class Dataplane:
             kept = Memory(marks=marks, addresses=addresses)
         self._memory = kept
         layout = MarkLayout(wish.settings.mark_mask)
-        borne = self._conntrack.count_by_mark(layout.mask, layout.mask)
+        borne = self._conntrack.open_by_mark(layout.mask, layout.mask)
         self._highest = max([*kept.marks.values(), *map(layout.number, borne)], default=0)
         self._used_addresses = self._conntrack.sources()
         self.reconcile(wish)
@@ -111,14 +113,18 @@ class Dataplane:
         layout = MarkLayout(wish.settings.mark_mask)
         flows = {
             layout.number(mark): count
-            for mark, count in self._conntrack.count_by_mark(layout.mask, layout.value(self._highest)).items()
+            for mark, count in self._conntrack.open_by_mark(layout.mask, layout.value(self._highest)).items()
         }
         self._bearing = frozenset(flows)
         toggles, local = self._decide(wish, forget_gateways(self._memory, wish, flows))
         hosts = self._routing.bridge_addresses
         tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
         routing = routing_for(wish, local, guarded=self._guarded)
-        self._apply(_Applied(local, tables, routing), seen, seen_routing)
+        try:
+            self._apply(_Applied(local, tables, routing), seen, seen_routing)
+        except NftError:
+            # What stands there isn't what it looks like, such as a set of another type: put the tables anew.
+            self._apply(_Applied(local, tables, routing), dict.fromkeys(_FAMILIES), seen_routing)
         if self._written.awaits_print():
             for family in _FAMILIES:
                 observe_table(self._nft, family, self._written)
@@ -165,10 +171,12 @@ class Dataplane:
 
     def _change_pods(self, wish: Wish, newborn: str = "") -> None:
         """Apply a change of pods against what was applied last, without a look at the kernel."""
+        toggles, local = self._decide(wish, self._memory, newborn)
         base = self._applied
         if base is None:
-            raise DataplaneError("the data plane hasn't started yet: call start first")
-        toggles, local = self._decide(wish, self._memory, newborn)
+            # The last change failed half-way: only a full look tells where the kernel stands.
+            self.reconcile(wish)
+            return
         chains = base.tables["inet"].chains
         if (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
             chains = inet_chains(wish, local)
@@ -266,15 +274,13 @@ class Dataplane:
             self._conntrack.delete_from(address)
 
     def _sweep_dead(self, wish: Wish) -> None:
-        """Delete what addresses without a pod left in conntrack since they were removed, so that reuse is cheap."""
+        """Delete what removed pods left in conntrack on their way out, some at a time, so that reuse is cheap."""
         shut_in = {pod.address for pod in self._local.leaving} if self._local else set()
-        dead = self._removed - set(wish.pods) - shut_in
-        if not dead:
-            return
-        for address in dead & self._conntrack.sources():
+        dead = sorted(self._removed - set(wish.pods) - shut_in)[:_MAX_SWEPT]
+        for address in dead:
             self._conntrack.delete_from(address)
-        self._used_addresses -= dead
-        self._removed -= dead
+        self._used_addresses.difference_update(dead)
+        self._removed.difference_update(dead)
 
     def _save_written(self) -> None:
         if self._written.chains != self._saved_chains:

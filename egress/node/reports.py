@@ -52,6 +52,7 @@ class Reporter:
         """Report until cancelled."""
         backoff = Backoff()
         due = 0.0
+        trouble = ""
         loop = asyncio.get_running_loop()
         while True:
             credential = self._state.credential
@@ -60,9 +61,15 @@ class Reporter:
                 try:
                     await self._link.call("nodes/report", report, Done, token=credential.token)
                 except ControlPlaneError as error:
-                    log.info("report not delivered: %s", error)
-                    await asyncio.sleep(backoff.next())
+                    # One line an event: the same trouble again isn't one.
+                    if str(error) != trouble:
+                        log.warning("reports aren't delivered: %s", error)
+                    trouble = str(error)
+                    await asyncio.sleep(min(backoff.next(), PERIOD_SECONDS))
                     continue
+                if trouble:
+                    log.info("reports are delivered again")
+                trouble = ""
                 backoff.reset()
                 self._told = _gist(report)
                 due = loop.time() + PERIOD_SECONDS

@@ -9,8 +9,12 @@ from egress.wire.messages import NodeSync
 def merge(table: NodeSync | None, news: NodeSync) -> NodeSync:
     """Return the table after `news`, itself always full.
 
-    Raises WireError when `news` is a delta that doesn't belong to `table`.
+    Raises WireError when `news` is a delta that doesn't belong to `table`, or its key for probes isn't hex.
     """
+    try:
+        bytes.fromhex(news.probe_key)
+    except ValueError:
+        raise WireError("NodeSync.probe_key: not hex") from None
     if news.full:
         return dataclasses.replace(news, removed=())
     if table is None or table.epoch != news.epoch:

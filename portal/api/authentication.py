@@ -22,6 +22,12 @@ class TokenUser:
         self.pk = f"token-{token.pk}"
 
 
+def token_of(request: Request) -> ApiToken:
+    """Return the token that a permitted request came with."""
+    assert isinstance(request.auth, ApiToken)
+    return request.auth
+
+
 class TokenAuthentication(BaseAuthentication):
     """Take `request.auth` from the Authorization header."""
 

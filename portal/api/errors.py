@@ -22,7 +22,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
         return error_response(error.http_status, error.code, str(error))
     response = exception_handler(error, context)
     if response is None:
-        logger.exception("API request failed: %s", _described(context))
+        logger.error("API request failed: %s", _described(context), exc_info=error)
         set_rollback()
         return error_response(500, "internal", "Something broke on our side. It has been logged; try again later.")
     code, message, details = _parts(error)

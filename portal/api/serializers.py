@@ -38,12 +38,12 @@ class EgressSerializer(serializers.Serializer[Any]):
     state = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
 
-    @extend_schema_field(serializers.ChoiceField(choices=STATES))
+    @extend_schema_field(serializers.ChoiceField(choices=STATES))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_state(self, view: EgressView | EgressOverview) -> str:
         """Return the status; `off` without an assignment."""
         return view.status or "off"
 
-    @extend_schema_field(ProblemSerializer(allow_null=True))
+    @extend_schema_field(ProblemSerializer(allow_null=True))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_error(self, view: EgressView | EgressOverview) -> Any:
         """Return the problem; None where there is none."""
         return ProblemSerializer(view).data if view.error_code else None

@@ -1,9 +1,9 @@
 """Version 1 of the REST API: each view parses, calls one service or selector, and answers."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
@@ -17,7 +17,9 @@ from egress.control.overview import egress_overviews
 from egress.control.selectors import app_for, apps_of, egress_view
 from egress.control.services import egress_disable, egress_enable
 
+from .authentication import token_of
 from .permissions import WritesWithLeave
+from .schema import described
 from .serializers import AppSerializer, EgressChangeSerializer, EgressSerializer, ErrorSerializer
 
 REFUSALS = {
@@ -35,6 +37,12 @@ class Pages(PageNumberPagination):
     page_size_query_param = "page_size"
     max_page_size = 200
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Describe a page in the words of OpenAPI 3.1, where null is a type; the framework's are 3.0's."""
+        link = {"type": ["string", "null"], "format": "uri"}
+        page = {"count": {"type": "integer"}, "next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(page), "properties": page}
+
 
 class AppList(GenericAPIView[App]):
     """The token's team's apps."""
@@ -42,28 +50,28 @@ class AppList(GenericAPIView[App]):
     pagination_class = Pages
     filter_backends = ()
 
-    @extend_schema(operation_id="apps_list", responses={200: AppSerializer(many=True), **REFUSALS})
+    @described(operation_id="apps_list", responses={200: AppSerializer(many=True), **REFUSALS})
     def get(self, request: Request) -> Response:
         """List the apps of the token's team, by name."""
-        apps = self.paginate_queryset(apps_of(request.auth).order_by("name", "pk"))
+        apps = self.paginate_queryset(apps_of(token_of(request)).order_by("name", "pk"))
         return self.get_paginated_response(AppSerializer(egress_overviews(apps or []), many=True).data)
 
 
-@extend_schema(operation_id="apps_retrieve", parameters=[APP_ID], responses={200: AppSerializer, **REFUSALS})
+@described(operation_id="apps_retrieve", parameters=[APP_ID], responses={200: AppSerializer, **REFUSALS})
 @api_view(["GET"])
 def app(request: Request, app_id: str) -> Response:
     """Return one app."""
-    return Response(AppSerializer(egress_view(app_for(request.auth, app_id))).data)
+    return Response(AppSerializer(egress_view(app_for(token_of(request), app_id))).data)
 
 
-@extend_schema(
+@described(
     methods=["GET"],
     operation_id="apps_egress_retrieve",
     description="Return an app's egress.",
     parameters=[APP_ID],
     responses={200: EgressSerializer, **REFUSALS},
 )
-@extend_schema(
+@described(
     methods=["PUT"],
     operation_id="apps_egress_update",
     description="Wish for another type of egress. Repeating a wish changes nothing.",
@@ -81,16 +89,16 @@ def app(request: Request, app_id: str) -> Response:
 @permission_classes([IsAuthenticated, WritesWithLeave])
 def egress(request: Request, app_id: str) -> Response:
     """Return an app's egress, or wish for another type. Repeating a wish changes nothing."""
-    app = app_for(request.auth, app_id)
+    app = app_for(token_of(request), app_id)
     if request.method == "PUT":
         change = EgressChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
         switch = egress_enable if change.validated_data["type"] == EgressType.DEDICATED_IP else egress_disable
-        switch(app=app, actor=request.auth)
+        switch(app=app, actor=token_of(request))
     return Response(EgressSerializer(egress_view(app)).data)
 
 
-@extend_schema(exclude=True)
+@described(exclude=True)
 @api_view(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 @permission_classes([])
 def nothing(request: Request) -> NoReturn:

@@ -157,6 +157,8 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Sluicegate API",
     "DESCRIPTION": "Dedicated egress addresses for a team's apps.",
     "VERSION": "1",
+    # 3.0 has no way to say "this object or null".
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "PREPROCESSING_HOOKS": ["portal.api.schema.plain_paths"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

@@ -95,7 +95,8 @@ class Stack:
         """Start (again) the part called `name` and wait until `ready` says yes."""
         log = (self.state / f"{name}.log").open("ab")
         self._children[name] = subprocess.Popen(
-            self._commands[name],
+            # Nothing outlives the process that started it, however that ends.
+            ["setpriv", "--pdeathsig", "KILL", *self._commands[name]],
             cwd=BASE_DIR,
             env=self.environment,
             stdin=subprocess.DEVNULL,

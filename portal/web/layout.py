@@ -46,8 +46,15 @@ class Box:
 class Layout(Protocol):
     """Where things stand, and how lines run between them."""
 
-    width: int
-    name_length: int
+    @property
+    def width(self) -> int:
+        """The drawing's width."""
+        ...
+
+    @property
+    def name_length(self) -> int:
+        """How many characters of a node's name fit."""
+        ...
 
     def place(self, nodes: int) -> tuple[list[Box], list[Box], Box, int]:
         """Return the boxes of the nodes, of the two gateways and of the internet, and the drawing's height."""

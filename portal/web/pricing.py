@@ -27,6 +27,4 @@ def price_of(*, cents_per_month: int, cap_hours: int) -> Price:
 
 def current_price() -> Price:
     """Return the price in force."""
-    return price_of(
-        cents_per_month=settings.EGRESS_PRICE_CENTS_PER_MONTH, cap_hours=settings.EGRESS_PRICE_CAP_HOURS
-    )
+    return price_of(cents_per_month=settings.EGRESS_PRICE_CENTS_PER_MONTH, cap_hours=settings.EGRESS_PRICE_CAP_HOURS)

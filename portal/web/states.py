@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from egress.control.models import AssignmentStatus, GatewayStatus, Health, Wish
+from egress.control.overview import EgressOverview
 from egress.control.selectors import DedicatedIp, EgressView
 
 
@@ -27,7 +28,11 @@ class State:
 
 
 OFF = State(tone=Tone.OFF, label="Shared addresses", sentence="Dedicated egress is off.")
-ACTIVE = State(tone=Tone.OK, label="Dedicated egress active", sentence="Your app's traffic to the internet leaves from your own addresses.")
+ACTIVE = State(
+    tone=Tone.OK,
+    label="Dedicated egress active",
+    sentence="Your app's traffic to the internet leaves from your own addresses.",
+)
 SWITCHING_OFF = State(
     tone=Tone.BUSY, label="Switching off", sentence="New connections use shared addresses. Open ones are finishing."
 )
@@ -49,7 +54,7 @@ _BY_STATUS = {
 }
 
 
-def state_of(view: EgressView) -> State:
+def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
     if view.status == AssignmentStatus.ACTIVE:
         return SWITCHING_OFF if view.wish == Wish.DISABLED else _active(view)
@@ -58,7 +63,7 @@ def state_of(view: EgressView) -> State:
     return _BY_STATUS[AssignmentStatus(view.status)]
 
 
-def _active(view: EgressView) -> State:
+def _active(view: EgressView | EgressOverview) -> State:
     down = [ip for ip in view.ips if ip.health == Health.UNHEALTHY]
     if not down:
         return ACTIVE

@@ -1,6 +1,6 @@
 """One assignment from enable to release, step by step, as the rows tell it."""
 
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange
+from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, RouteChange
 from egress.control.services import egress_disable, egress_enable
 from egress.wire.messages import Route
 
@@ -106,8 +106,7 @@ def test_draining_ends_at_the_deadline_though_connections_go_on(fleet: Fleet) ->
         fleet.sync_node(node)
         fleet.report_node(node, flows={carrying: 1})
     assert fleet.step().status == AssignmentStatus.DRAINING
-    fleet.cluster.flow_deadline_seconds = 0
-    fleet.cluster.save()
+    Cluster.objects.update(flow_deadline_seconds=0)
     assert fleet.step().status == AssignmentStatus.RELEASING
 
 

@@ -1,7 +1,10 @@
-"""Rows as the control plane would have left them: a team with all roles, a cluster with two nodes, apps in every state."""
+"""Rows as the control plane would have left them: a team with all roles, a cluster, apps in every state."""
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+
+from django.contrib.auth.hashers import make_password
 
 from egress.control import clock
 from egress.control.health import observe_gateway
@@ -49,12 +52,22 @@ class Crew:
     cluster: Cluster
 
 
+@cache
+def _hashed() -> str:
+    # Once for all rows: hashing is slow by design.
+    return make_password(PASSWORD)
+
+
+def person(email: str, **fields: object) -> User:
+    return User.objects.create(email=email, password=_hashed(), **fields)
+
+
 def crew() -> Crew:
     team = Team.objects.create(name="Northwind", slug="northwind")
-    people = {role: User.objects.create_user(f"{role}@northwind.example", PASSWORD) for role in Role.values}
-    for role, person in people.items():
-        Membership.objects.create(user=person, team=team, role=role)
-    stranger = User.objects.create_user("mallory@elsewhere.example", PASSWORD)
+    people = {role: person(f"{role}@northwind.example") for role in Role.values}
+    for role, user in people.items():
+        Membership.objects.create(user=user, team=team, role=role)
+    stranger = person("mallory@elsewhere.example")
     other = Team.objects.create(name="Elsewhere", slug="elsewhere")
     Membership.objects.create(user=stranger, team=other, role=Role.OWNER)
     cluster = Cluster.objects.create(name="fra1", region="fra1", vpc_id="vpc-1", vpc="10.110.0.0/20", revision=7)
@@ -84,7 +97,7 @@ def token(crew: Crew, *, can_write: bool = True) -> tuple[ApiToken, str]:
 
 
 def bring(app: App, state: str, *, by: User, addresses: tuple[str, str] = ADDRESSES) -> None:
-    """Take `app` from off to `state` by the control plane's own moves; its history becomes as old as such things are."""
+    """Take `app` from off to `state` by the control plane's own moves; its history gets an age."""
     if state == "off":
         return
     assignment = egress_enable(app=app, actor=by)

@@ -18,7 +18,7 @@ from dataplane_world import METADATA, OBSERVER, World
 def world(tmp_path: Path) -> Iterator[World]:
     if os.geteuid() != 0:
         pytest.skip("needs root to make network namespaces")
-    for tool in ("ip", "nft", "sysctl"):
+    for tool in ("ip", "nft", "sysctl", "conntrack", "iptables-nft"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs the program {tool}")
     world = World(tmp_path)

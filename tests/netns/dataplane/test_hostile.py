@@ -1,6 +1,5 @@
 """Lost tables, altered rules, restarts, collisions and neighbours that lie."""
 
-
 import pytest
 from dataplane_world import N1, OBSERVER, A, B, World, route
 
@@ -187,3 +186,37 @@ def test_ipv6_internet_traffic_of_enabled_pods_is_refused_and_neighbours_pass(po
         assert pods[name]("ask", to=observer, port=80) == "Connection refused"
         assert pods[name]("ask", to=observer, port=80, kind="udp") == "Permission denied"
         assert pods[name]("ask", to=f"{ours}129", port=80).startswith(ours), "the node itself"
+
+
+def test_a_tagged_frame_hides_no_false_source(pods: World) -> None:
+    router = pods.sh("n1", "cat", "/sys/class/net/cni0/address").strip()
+    pods.start(pods.wish(routes=(route(),)))
+    terms = {"to": OBSERVER, "port": 80, "mac": router}
+    pods["blog2"]("spoof_tagged", source="10.244.1.131", **terms)
+    assert pods.sources() == {N1}, "else the test shows nothing"
+    for source in ("10.244.1.130", "10.244.1.11"):
+        pods["blog2"]("spoof_tagged", source=source, **terms)
+        assert pods.sources() == set()
+    pods["shop2"]("spoof_tagged", source="10.244.1.131", **terms)
+    assert pods.sources() == set()
+
+
+def test_a_pod_that_starts_while_the_table_is_lost_is_right_all_the_same(pods: World) -> None:
+    pods.start(pods.wish(routes=(route(),), pods=("shop2", "blog1", "blog2")))
+    pods.sh("n1", "nft", "delete", "table", "inet", "sluicegate")
+    pods["n1"]("pod_added", wish=pods.wish(routes=(route(),)), pod=pods.pods["shop1"])
+    pods["shop1"]("tell", name="first", to=OBSERVER, port=80)
+    assert pods["shop1"]("ask", to=OBSERVER, port=80) == A
+    assert pods.sources() == {A}
+
+
+def test_a_shared_entry_waiting_at_an_address_is_never_used_by_the_enabled_pod_that_gets_it(pods: World) -> None:
+    """The structural guarantee: it holds even where conntrack was poisoned behind the agent's back."""
+    wish = pods.wish(routes=(route(),), pods=("blog1",))
+    pods.start(wish)
+    pods["n1"]("pod_added", wish=pods.wish(routes=(route(),), pods=("blog1", "shop1")), pod=pods.pods["shop1"])
+    entry = "-p udp -s 10.244.1.11 -d 192.0.2.80 --sport 5555 --dport 80 -r 192.0.2.80 -q 198.51.100.21"
+    entry += " --reply-port-src 80 --reply-port-dst 5555 -u SEEN_REPLY,ASSURED -t 60"
+    pods.sh("n1", "conntrack", "-I", *entry.split())
+    assert pods["shop1"]("ask", to=OBSERVER, port=80, kind="udp", source=5555) != N1
+    assert pods.sources() == set()

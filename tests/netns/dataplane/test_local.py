@@ -27,12 +27,16 @@ def test_local_destinations_are_left_alone(pods: World, bridge_netfilter: str) -
         assert pod("ask", to="192.0.2.80", port=80) == A
 
 
-def test_replies_to_inbound_connections_leave_as_they_came(pods: World) -> None:
+@pytest.mark.parametrize("reverse_path_filter", ["0", "1", "2"])
+def test_replies_to_inbound_connections_leave_as_they_came(pods: World, reverse_path_filter: str) -> None:
+    pods.sh("n1", "sysctl", "-qw", f"net.ipv4.conf.eth0.rp_filter={reverse_path_filter}")
     pods["shop1"]("serve", port=8080, host="10.244.1.11")
     pods.start(pods.wish(routes=(route(),)))
     assert pods["net"]("open", name="in", to=N1, port=NODE_PORT) == "198.51.100.1"
-    pods["n1"]("reconcile", wish=pods.wish(routes=(route(state="draining"),)))
+    assert pods["shop1"]("ask", to="192.0.2.80", port=80) == A
+    told = pods["n1"]("reconcile", wish=pods.wish(routes=(route(state="draining"),)))
     assert pods["net"]("say", name="in") == "198.51.100.1"
+    assert any("strict" in text for text in told["warnings"]) == (reverse_path_filter == "1")
 
 
 def test_pods_cannot_reach_a_gateways_private_address(pods: World) -> None:

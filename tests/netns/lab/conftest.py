@@ -30,7 +30,7 @@ def missing() -> str:
     """Say why no lab can run here; "" if one can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    absent = [tool for tool in ("ip", "nft", "unshare", "nsenter") if not shutil.which(tool)]
+    absent = [tool for tool in ("ip", "nft", "unshare", "nsenter", "setpriv") if not shutil.which(tool)]
     if not Path("/usr/lib/cni/bridge").exists():
         absent.append("Debian's containernetworking-plugins")
     return f"not on this machine: {', '.join(absent)}" if absent else ""
@@ -76,7 +76,8 @@ class Lab:
         )
         with (self.state / "lab.log").open("ab") as log:
             self.process = subprocess.Popen(
-                lab_command(self.state / "lab.json"),
+                # The lab goes when this process goes, however it goes.
+                ["setpriv", "--pdeathsig", "KILL", *lab_command(self.state / "lab.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

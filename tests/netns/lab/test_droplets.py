@@ -136,6 +136,48 @@ def test_systemctl_refuses_what_it_does_not_know(droplet: Droplet) -> None:
     assert droplet.sh("systemctl start absent 2>&1 || echo $?") == "Unit absent.service could not be found.\n4"
 
 
+NOTIFYING = """[Service]
+Type=notify
+StateDirectory=told
+UMask=0077
+WatchdogSec=2
+Restart=always
+RestartSec=0
+ExecStart=/usr/bin/env python3 /var/notifying.py
+"""
+SCRIPT = """import os, socket, time
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+tell = lambda what: manager.sendto(what, os.environ["NOTIFY_SOCKET"])
+with open(os.environ["STATE_DIRECTORY"] + "/starts", "a") as file:
+    file.write("start\\n")
+time.sleep(0.5)
+open("/var/ready", "w").close()
+tell(b"READY=1")
+while not os.path.exists("/var/hang"):
+    time.sleep(0.2)
+    tell(b"WATCHDOG=1")
+time.sleep(1000)
+"""
+
+
+def test_a_notifying_service_is_waited_for_and_a_hung_one_is_replaced(droplet: Droplet) -> None:
+    droplet.sh(f"cat > /etc/systemd/system/told.service <<'END'\n{NOTIFYING}END")
+    droplet.sh(f"cat > /var/notifying.py <<'END'\n{SCRIPT}END")
+    assert droplet.sh("systemctl start told && ls /var/ready && systemctl is-active told") == "/var/ready\nactive"
+    assert droplet.sh("stat -c %a /var/lib/told/starts") == "600"
+    droplet.sh("sleep 3; rm /var/ready; touch /var/hang")
+    assert droplet.sh("wc -l < /var/lib/told/starts") == "1"
+    wait_for("the watchdog bites", lambda: droplet.sh("wc -l < /var/lib/told/starts") != "1")
+    assert "told.service was silent for too long while active: killed" in droplet.since_boot()
+
+
+def test_a_service_that_ends_before_it_is_ready_fails_its_start(droplet: Droplet) -> None:
+    unit = "[Service]\nType=notify\nExecStart=/bin/false\n"
+    droplet.sh(f"cat > /etc/systemd/system/bad.service <<'END'\n{unit}END")
+    assert droplet.sh("systemctl start bad 2>&1 || echo $?") == "Job for bad.service failed.\n1"
+    assert droplet.sh("systemctl is-active bad || true") == "failed"
+
+
 @pytest.mark.parametrize("kind", ["power_cycle", "reboot"])
 def test_a_reboot_keeps_disk_and_addresses_and_starts_what_is_enabled(droplet: Droplet, kind: str) -> None:
     addresses = droplet.address("public"), droplet.address("private")

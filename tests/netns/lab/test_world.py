@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.cni]
 
 NODES = {"node-1": "198.51.100.21", "node-2": "198.51.100.22"}
 SERVE = ["python3", "-m", "http.server", "8000"]
+Call = Callable[[LabClient], object]
 FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).status)"
 
 
@@ -156,6 +157,21 @@ def test_the_runtimes_cache_is_libcnis(lab: Lab) -> None:
     assert shown["id"] not in lab.client.exec("node-2", ["ls", "/run/lab/nodes/node-2/cni/results"]).stdout
 
 
+def test_check_notices_what_was_altered(lab: Lab) -> None:
+    name = lab.client.start_container("checked", node="node-2")
+    lab.client.check_container(name)
+    assert lab.client.exec(name, ["ip", "address", "flush", "dev", "eth0"]).code == 0
+    with pytest.raises(LabError, match="refused CHECK"):
+        lab.client.check_container(name)
+    lab.client.stop_container(name)
+
+
+def test_the_longest_namespace_name_works(lab: Lab) -> None:
+    name = lab.client.start_container("x" * 63, node="node-1")
+    assert lab.client.exec(name, ["hostname"]).stdout == "x" * 63 + "\n"
+    lab.client.stop_container(name)
+
+
 def test_a_refused_add_leaves_nothing(lab: Lab) -> None:
     leases = "/run/lab/nodes/node-1/cni/networks"
     fill = f"for i in $(seq 2 254); do echo x > {leases}/pods/10.244.1.$i; done"
@@ -189,9 +205,7 @@ def test_a_refused_add_leaves_nothing(lab: Lab) -> None:
         (lambda lab: lab.expose("shop-1", node_port=80, port=80), "30000-32767"),
     ],
 )
-def test_mistakes_get_clear_answers(
-    lab: Lab, shop: dict[str, str], call: Callable[[LabClient], object], message: str
-) -> None:
+def test_mistakes_get_clear_answers(lab: Lab, shop: dict[str, str], call: Call, message: str) -> None:
     with pytest.raises(LabError, match=message):
         call(lab.client)
 

@@ -181,9 +181,17 @@ def test_disabling_is_told_once_and_the_deadline_ends_what_is_earlier() -> None:
 
 @pytest.mark.parametrize(
     ("address", "outside"),
-    [("192.0.2.80", True), ("10.244.3.4", False), ("10.110.0.5", False), ("169.254.169.254", False), ("127.0.0.1", False),
-     ("224.0.0.1", False), ("255.255.255.255", False), ("10.1.1.1", True)],
-)  # fmt: skip
+    [
+        ("192.0.2.80", True),
+        ("10.1.1.1", True),
+        ("10.244.3.4", False),
+        ("10.110.0.5", False),
+        ("169.254.169.254", False),
+        ("127.0.0.1", False),
+        ("224.0.0.1", False),
+        ("255.255.255.255", False),
+    ],
+)
 def test_what_the_internet_is(address: str, outside: bool) -> None:  # noqa: FBT001 - a column of the table
     assert is_internet(wish(), address) is outside
 

@@ -35,6 +35,11 @@ def test_a_delta_of_another_history_is_refused(old: object) -> None:
         merge(old, replace(table(), full=False))  # type: ignore[arg-type]
 
 
+def test_a_key_that_is_not_hex_is_refused() -> None:
+    with pytest.raises(WireError, match="probe_key"):
+        merge(None, replace(table(), probe_key="xyz"))
+
+
 def test_only_active_routes_hold_containers_back() -> None:
     assert listed(table(route("a"), route("b", 2, state="draining"))) == {"a"}
 

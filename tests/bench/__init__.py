@@ -1,0 +1,1 @@
+"""Measurements of a whole system on this machine: `./dev bench`. Never part of the tests."""

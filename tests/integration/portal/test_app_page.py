@@ -1,0 +1,127 @@
+"""The app's page: what each state shows, and the fragment that it asks for again."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from egress.control.models import App, Gateway
+from portal.web.page import BUSY_SECONDS, CALM_SECONDS, app_page
+from tests.integration.portal import rows
+
+Clients = Callable[[str], Client]
+HTMX = {"HX-Request": "true"}
+LABELS = {
+    "off": "Shared addresses",
+    "provisioning": "Setting up",
+    "distributing": "Almost there",
+    "active": "Dedicated egress active",
+    "degraded": "Gateway B down",
+    "dark": "Both gateways down",
+    "draining": "Switching off",
+    "releasing": "Releasing addresses",
+    "error": "Needs attention",
+}
+
+
+@pytest.mark.parametrize("state", rows.STATES)
+def test_state_has_its_word_and_its_pace(client_of: Clients, crew: rows.Crew, app: App, state: str) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert LABELS[state] in text
+    pace = {"off": 0, "active": CALM_SECONDS, "degraded": CALM_SECONDS, "dark": CALM_SECONDS, "error": CALM_SECONDS}
+    seconds = pace.get(state, BUSY_SECONDS)
+    assert (f'hx-trigger="every {seconds}s"' in text) == (seconds > 0)
+    assert ('http-equiv="refresh"' in text) == (seconds == BUSY_SECONDS)
+
+
+def test_page_and_fragment_are_the_same_partial(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "provisioning", by=crew.owner)
+    client = client_of("owner")
+    url = reverse("web:app", args=[app.pk])
+
+    page = client.get(url)
+    fragment = client.get(url, headers=HTMX)
+
+    assert "web/_egress.html" in [template.name for template in page.templates]
+    assert fragment.templates[0].name == "web/_egress.html"
+    assert b"<html" not in fragment.content
+    assert b'id="announce" hx-swap-oob' in fragment.content
+
+
+def test_unchanged_page_is_answered_with_nothing(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    url = f"{reverse('web:app', args=[app.pk])}?seen={app_page(app, crew.owner).digest}"
+    client = client_of("owner")
+
+    assert client.get(url, headers=HTMX).status_code == 204
+    rows.fall_silent(Gateway.objects.get(slot=1))
+    changed = client.get(url, headers=HTMX)
+    assert changed.status_code == 200
+    assert b"Gateway B down" in changed.content
+
+
+def test_error_says_why_and_what_to_do(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "error", by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert "no room for new gateways" in text
+    assert "Try again" in text
+
+
+def test_snippets_hold_both_addresses_only_once_they_are_assigned(
+    client_of: Clients, crew: rows.Crew, app: App
+) -> None:
+    rows.bring(app, "provisioning", by=crew.owner)
+    url = reverse("web:app", args=[app.pk])
+    assert b"pg_hba.conf" not in client_of("owner").get(url).content
+
+    other = rows.app(crew, "blog")
+    rows.bring(other, "active", by=crew.owner, addresses=("203.0.113.1", "203.0.113.2"))
+    text = client_of("owner").get(reverse("web:app", args=[other.pk])).content.decode()
+    for line in ("203.0.113.1/32", "203.0.113.2/32", "ufw allow from 203.0.113.1", "address:203.0.113.2"):
+        assert line in text
+
+
+def test_page_costs_a_bounded_number_of_queries(
+    client_of: Clients, crew: rows.Crew, app: App, django_assert_max_num_queries: Callable[..., object]
+) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    client = client_of("owner")
+
+    with django_assert_max_num_queries(12):  # type: ignore[attr-defined]
+        client.get(reverse("web:app", args=[app.pk]))
+
+
+def test_list_costs_the_same_for_many_apps(
+    client_of: Clients, crew: rows.Crew, app: App, django_assert_max_num_queries: Callable[..., object]
+) -> None:
+    for number in range(12):
+        other = rows.app(crew, f"app-{number}")
+        rows.bring(other, "active", by=crew.owner, addresses=(f"203.0.113.{number}", f"203.0.114.{number}"))
+    client = client_of("owner")
+
+    with django_assert_max_num_queries(9):  # type: ignore[attr-defined]
+        response = client.get(reverse("web:apps"))
+    assert response.content.count(b"Dedicated egress active") == 12
+    assert b"203.0.114.11" in response.content
+
+
+def test_list_is_cut_into_pages(client_of: Clients, crew: rows.Crew) -> None:
+    for number in range(51):
+        rows.app(crew, f"app-{number:02}")
+    client = client_of("owner")
+
+    first = client.get(reverse("web:apps")).content
+    assert b"app-49" in first
+    assert b"app-50" not in first
+    assert b"app-50" in client.get(reverse("web:apps"), {"page": 2}).content
+    assert b"app-50" in client.get(reverse("web:apps"), {"page": "many"}).content or b"app-00" in first
+
+
+def test_somebody_without_apps_is_told_where_they_come_from(client_of: Clients, crew: rows.Crew) -> None:
+    assert b"No apps yet" in client_of("outsider").get(reverse("web:apps")).content
