@@ -157,10 +157,11 @@ def node_remove(*, node: Node, actor: User) -> Node:
             status=NodeStatus.REMOVED, token_hash=None, health=Health.UNKNOWN, containers={}, flows={}, gateways={}
         ):
             raise NodeGone
+        # Assignments before the cluster, as under a lease: two that wait for each other's rows would deadlock.
+        wake_waiting(node.cluster_id)
         Cluster.objects.filter(pk=node.cluster_id).update(clients_revision=F("clients_revision") + 1)
         node.refresh_from_db()
         events.record(Event.Kind.NODE, "node.status", on=node, old=NodeStatus.LIVE, new=NodeStatus.REMOVED, actor=actor)
-        wake_waiting(node.cluster_id)
     return node
 
 

@@ -20,6 +20,8 @@ def main() -> int:
     for number in range(options.count):
         if number:
             time.sleep(options.interval)
+        if options.first_port:
+            options.source_port = options.first_port + number
         try:
             address, error = CALLS[options.kind](options), ""
         except OSError as problem:
@@ -36,6 +38,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--interval", type=float, default=0, help="seconds between two requests")
     parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--first-port", type=int, default=0, help="count source ports up from here; 0: the kernel's")
+    parser.set_defaults(source_port=0)
     return parser.parse_args()
 
 
@@ -47,6 +51,7 @@ def _tcp(options: argparse.Namespace) -> str:
 def _udp(options: argparse.Namespace) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.settimeout(TIMEOUT_SECONDS)
+        udp.bind(("", options.source_port))
         udp.connect((options.address, options.port))
         udp.send(b"who am I?")
         return udp.recv(2048).decode().split()[0]
@@ -61,7 +66,8 @@ def _hold(options: argparse.Namespace) -> str:
 
 
 def _request(options: argparse.Namespace, path: str) -> socket.socket:
-    connection = socket.create_connection((options.address, options.port), timeout=TIMEOUT_SECONDS)
+    source = ("", options.source_port)
+    connection = socket.create_connection((options.address, options.port), TIMEOUT_SECONDS, source_address=source)
     request = f"GET {path} HTTP/1.1\r\nHost: {options.address}\r\nConnection: close\r\n\r\n"
     connection.sendall(request.encode())
     return connection

@@ -90,15 +90,18 @@ class LabClient:
         count: int = 1,
         interval_seconds: float = 0,
         hold_seconds: float = 10,
+        first_port: int = 0,
     ) -> list[dict[str, Any]]:
         """Make `count` requests ("tcp", "udp" or one long "hold") from inside a container.
 
+        Source ports count up from `first_port`, so that none is used twice; 0 leaves them to the kernel.
         Returns one {"at": epoch seconds, "address": seen outside, "error": text} for each: address or error is "".
         """
         options = {
             "--count": count,
             "--interval": interval_seconds,
             "--seconds": hold_seconds,
+            "--first-port": first_port,
         }
         words = [str(word) for pair in options.items() for word in pair]
         argv = [

@@ -19,7 +19,7 @@ _FILTER_ORIGINAL, _FILTER_REPLY, _FILTER_SOURCE = 1, 2, 1
 _PROTOCOL_INFO, _INFO_TCP, _INFO_TCP_STATE = 4, 1, 1
 #: TIME_WAIT and CLOSE.
 _TCP_ENDED = {7, 8}
-_SEEN_REPLY = 1 << 1
+_SEEN_REPLY, _ASSURED = 1 << 1, 1 << 2
 _HEADER = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
 
@@ -32,6 +32,8 @@ class Flow:
     protocol: int
     mark: int
     replied: bool
+    #: A conversation, not one question and its answer: conntrack says so of UDP that is answered for over 2 s.
+    assured: bool
     #: Both ends of this TCP connection are done with it.
     ended: bool
     key: bytes
@@ -109,12 +111,14 @@ def _flow(payload: bytes) -> Flow:
     original, reply = attributes(found[_TUPLE_ORIGINAL]), attributes(found[_TUPLE_REPLY])
     key = nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
     key += b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
+    status = int.from_bytes(found.get(_STATUS, b""), "big")
     return Flow(
         source=socket.inet_ntoa(attributes(original[_TUPLE_IP])[_V4_SOURCE]),
         peer=socket.inet_ntoa(attributes(reply[_TUPLE_IP])[_V4_SOURCE]),
         protocol=attributes(original[_TUPLE_PROTOCOL])[_PROTOCOL_NUMBER][0],
         mark=int.from_bytes(found.get(_MARK, b""), "big"),
-        replied=bool(int.from_bytes(found.get(_STATUS, b""), "big") & _SEEN_REPLY),
+        replied=bool(status & _SEEN_REPLY),
+        assured=bool(status & _ASSURED),
         ended=_tcp_state(found) in _TCP_ENDED,
         key=key,
     )

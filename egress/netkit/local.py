@@ -76,6 +76,13 @@ def routes_here(wish: Wish) -> dict[str, Route]:
     return {pod.namespace: wish.routes[pod.namespace] for pod in wish.pods.values() if pod.namespace in wish.routes}
 
 
+def has_own_path(wish: Wish, address: str) -> bool:
+    """Tell whether new connections of the pod at `address` take its app's pair."""
+    pod = wish.pods.get(address)
+    route = wish.routes.get(pod.namespace) if pod else None
+    return route is not None and route.state == "active"
+
+
 def localize(wish: Wish, memory: Memory, bearing: Iterable[int] = ()) -> tuple[Local, Memory]:
     """Return what this node must hold, and the memory with the marks that this takes.
 

@@ -20,6 +20,7 @@ from egress.netkit.local import (
     Memory,
     Toggles,
     forget_gateways,
+    has_own_path,
     is_internet,
     localize,
     remember,
@@ -37,6 +38,8 @@ _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
 #: Each takes a walk through conntrack.
 _MAX_SWEPT = 10
+#: What was just asked when an app is toggled has this long to be answered on the path that it took.
+BRIEF_SECONDS = 5.0
 _STRICT_WARNING = (
     "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would break "
     "inbound connections; set it to 2 or 0"
@@ -79,6 +82,8 @@ class Dataplane:
         #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
         self._used_addresses: set[str] = set()
         self._removed: set[str] = set()
+        # Not kept on disk: what a crash leaves here ends at the deadline.
+        self._unsettled: dict[str, float] = {}
 
     def start(self, wish: Wish) -> None:
         """Adopt what a former process left and bring the kernel to `wish`.
@@ -257,13 +262,18 @@ class Dataplane:
         layout = MarkLayout(wish.settings.mark_mask)
         own = self._routing.own_addresses
 
-        def on_shared_path(flow: Flow) -> bool:
-            return not flow.mark & layout.mask and flow.peer not in own and is_internet(wish, flow.peer)
+        def on_pair(flow: Flow) -> bool:
+            return bool(flow.mark & layout.mask)
 
-        for address in toggles.enabled:
-            self._conntrack.delete_from(address, lambda flow: on_shared_path(flow) and _one_way(flow))
-        for address in toggles.disabled:
-            self._conntrack.delete_from(address, lambda flow: bool(flow.mark & layout.mask) and _one_way(flow))
+        def on_shared_path(flow: Flow) -> bool:
+            return not on_pair(flow) and flow.peer not in own and is_internet(wish, flow.peer)
+
+        now = self._clock()
+        self._unsettled |= dict.fromkeys(toggles.enabled | toggles.disabled, now + BRIEF_SECONDS)
+        for address in [address for address, at in self._unsettled.items() if at <= now]:
+            del self._unsettled[address]
+            left = on_shared_path if has_own_path(wish, address) else on_pair
+            self._conntrack.delete_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
         for address in toggles.expired:
             self._conntrack.delete_from(address, on_shared_path)
         for gateway in removed_gateways(self._memory, wish):
@@ -311,9 +321,12 @@ def _as_seen(table: Table) -> SeenTable:
     )
 
 
-def _one_way(flow: Flow) -> bool:
-    """Tell whether `flow` has no answer yet and isn't TCP: it would keep its translation as long as it is fed."""
-    return not flow.replied and flow.protocol != socket.IPPROTO_TCP
+def _brief(flow: Flow) -> bool:
+    """Tell whether `flow` is no conversation: one-way, or a question and its answer; and isn't TCP.
+
+    Such an entry keeps its path as long as it is fed, or its port used again.
+    """
+    return flow.protocol != socket.IPPROTO_TCP and not flow.assured
 
 
 def _exists(interface: str) -> bool:

@@ -17,3 +17,8 @@ def token_authenticate(token: str, *, now: datetime) -> ApiToken | None:
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - USE_NOTED_EVERY)
         ApiToken.objects.filter(stale, pk=row.pk).update(last_used_at=now)
     return row
+
+
+def token_revoke(token: ApiToken, *, now: datetime) -> None:
+    """Make a token void at once and for good; one that is revoked already keeps its time."""
+    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now)

@@ -80,8 +80,9 @@ def draw(view: EgressView, layout: Layout) -> Picture:
     nodes = drawn_nodes(view)
     node_boxes, gateway_boxes, world, height = layout.place(max(len(nodes), 1))
     placed = list(zip(nodes, node_boxes, strict=False))
-    lines = [line for node, box in placed for line in _inward(view, layout, node, box, gateway_boxes)]
-    lines += [_passing(layout, box, gateway_boxes, world) for node, box in placed if _shared(view, node)]
+    sending = [(node, box) for node, box in placed if node.containers]
+    lines = [line for node, box in sending for line in _inward(view, layout, node, box, gateway_boxes)]
+    lines += [_passing(layout, box, gateway_boxes, world) for node, box in sending if _shared(view, node)]
     lines += _outward(view, layout, gateway_boxes, world)
     return Picture(
         width=layout.width,
@@ -118,10 +119,13 @@ def in_use(view: EgressView, node: NodeView) -> int | None:
 def in_words(view: EgressView) -> str:
     """Say what the picture shows, for those who don't see it."""
     sentences = [_gateway_in_words(view, slot) for slot in (0, 1)] if view.ips else []
-    for node in drawn_nodes(view):
+    nodes = [node for node in drawn_nodes(view) if node.containers]
+    for node in nodes:
         slot = in_use(view, node)
         way = f"gateway {'AB'[slot]}" if slot is not None else "no gateway" if blocked(view) else "shared addresses"
         sentences.append(f"{_counted(node.containers)} on node {node.name} reach the internet through {way}.")
+    if not nodes:
+        sentences.append("No containers of this app run at the moment.")
     return " ".join([*sentences, hidden_nodes(view)]).strip()
 
 

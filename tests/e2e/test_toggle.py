@@ -13,8 +13,15 @@ pytestmark = [pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
 APP = "mail-worker"
 
 
+BATCH = 50
+
+
 class Load:
-    """Requests from one container, one after the other, until it is stopped."""
+    """Requests from one container, one after the other, until it is stopped.
+
+    Each has a source port of its own: a datagram whose addresses and ports were all used before belongs to that
+    earlier flow, for every router and for us.
+    """
 
     def __init__(self, system: System, node: str, kind: str) -> None:
         self._system, self._node, self._kind = system, node, kind
@@ -24,9 +31,11 @@ class Load:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
+        for first_port in range(2_000, 32_000, BATCH):
+            if self._stopped.is_set():
+                return
             self.answers += self._system.lab.requests(
-                APP, node=self._node, kind=self._kind, count=50, interval_seconds=0.02
+                APP, node=self._node, kind=self._kind, count=BATCH, interval_seconds=0.02, first_port=first_port
             )
 
     def stop(self) -> None:

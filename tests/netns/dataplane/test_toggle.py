@@ -1,6 +1,7 @@
 """Enabling, disabling, draining and removing, on pods that run and that start."""
 
 import time
+from typing import Any
 
 import pytest
 from dataplane_world import N1, OBSERVER, A, B, World, route
@@ -48,16 +49,33 @@ def test_toggle_keeps_connections_on_the_path_that_they_began_on(pods: World, po
     ).replace("from all nop proto 173", "")
 
 
-def test_one_way_datagrams_change_path_at_once_with_the_right_source(pods: World) -> None:
+def test_one_way_datagrams_soon_change_path_with_the_right_source(pods: World) -> None:
     pods.start(pods.wish())
+
+    def tell_until(wish: dict[str, Any], source: str) -> None:
+        pods["n1"]("reconcile", wish=wish)
+        end = time.monotonic() + 60
+        seen: set[str] = set()
+        while seen != {source}:
+            assert seen <= {A, N1}
+            assert time.monotonic() < end
+            time.sleep(0.5)
+            pods["n1"]("reconcile", wish=wish)
+            pods["shop1"]("tell", name="syslog", to=OBSERVER, port=80)
+            seen = pods.sources()
+
     pods["shop1"]("tell", name="syslog", to=OBSERVER, port=80)
     assert pods.sources() == {N1}
+    tell_until(pods.wish(routes=(route(),)), A)
+    tell_until(pods.wish(routes=(route(state="draining"),)), N1)
+
+
+def test_what_was_just_asked_keeps_its_entry_over_a_toggle(pods: World) -> None:
+    """Its answer comes after the toggle and must still find its way."""
+    pods.start(pods.wish())
+    pods["shop1"]("tell", name="query", to=OBSERVER, port=80)
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
-    pods["shop1"]("tell", name="syslog", to=OBSERVER, port=80)
-    assert pods.sources() == {A}
-    pods["n1"]("reconcile", wish=pods.wish(routes=(route(state="draining"),)))
-    pods["shop1"]("tell", name="syslog", to=OBSERVER, port=80)
-    assert pods.sources() == {N1}
+    assert "UNREPLIED" in pods.sh("n1", "conntrack", "-L", "-p", "udp", "-s", "10.244.1.11")
 
 
 def test_shared_connections_end_at_the_deadline_after_enabling(pods: World) -> None:

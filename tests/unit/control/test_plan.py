@@ -1,0 +1,213 @@
+"""What is decided, for each thing that can be seen."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egress.control.models import AssignmentStatus, GatewayStatus, Wish
+from egress.control.plan import Act, Facts, GatewayFacts, NodeFacts, next_step
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+A, B = UUID(int=1), UUID(int=2)
+
+
+def gateway(slot: int = 0, status: GatewayStatus = GatewayStatus.READY, **fields) -> GatewayFacts:
+    ready = {"addressed": True, "forwarding": True, "acknowledged": True, "reported_at": NOW}
+    values = ready if status == GatewayStatus.READY else {}
+    return GatewayFacts(**{"id": (A, B)[slot], "slot": slot, "status": status, "since": NOW, **values, **fields})
+
+
+def facts(status: AssignmentStatus = AssignmentStatus.PROVISIONING, **fields) -> Facts:
+    defaults = {"now": NOW, "wish": Wish.ENABLED, "since": NOW, "gateways": (gateway(0), gateway(1))}
+    return Facts(**{**defaults, "status": status, **fields})
+
+
+def act(*args, **fields) -> Act:
+    return next_step(facts(*args, **fields)).act
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (gateway(status=GatewayStatus.PENDING), Act.BEGIN_CREATE),
+        (gateway(status=GatewayStatus.CREATING), Act.CREATE),
+        (gateway(status=GatewayStatus.BOOTING), Act.POLL),
+        (gateway(status=GatewayStatus.BOOTING, addressed=True), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, forwarding=True), Act.POLL),
+        (gateway(status=GatewayStatus.BOOTING, addressed=True, forwarding=True), Act.MARK_READY),
+        (gateway(status=GatewayStatus.BOOTING, since=NOW - timedelta(minutes=9)), Act.POLL),
+        (gateway(status=GatewayStatus.BOOTING, since=NOW - timedelta(minutes=11)), Act.FAIL_BOOT),
+        (gateway(), Act.DISTRIBUTE),
+        (gateway(forwarding=False), Act.WAIT),
+        (gateway(acknowledged=False), Act.WAIT),
+        (gateway(forwarding=False, reported_at=NOW - timedelta(minutes=11)), Act.FAIL_BOOT),
+        (gateway(status=GatewayStatus.ERROR), Act.BEGIN_DELETE),
+        (gateway(status=GatewayStatus.DELETING), Act.DELETE),
+    ],
+)
+def test_provisioning_brings_a_gateway_up(first: GatewayFacts, expected: Act) -> None:
+    step = next_step(facts(gateways=(first, gateway(1))))
+    assert step.act == expected
+    if expected not in {Act.WAIT, Act.DISTRIBUTE}:
+        assert step.gateway_id == A
+
+
+def test_the_second_gateway_does_not_wait_for_the_first() -> None:
+    booting = gateway(status=GatewayStatus.BOOTING, addressed=True)
+    step = next_step(facts(gateways=(booting, gateway(1, GatewayStatus.PENDING))))
+    assert (step.act, step.gateway_id) == (Act.BEGIN_CREATE, B)
+
+
+@pytest.mark.parametrize(("present", "missing"), [((gateway(0),), 1), ((gateway(1),), 0), ((), 0)])
+def test_a_missing_gateway_is_added_in_its_slot(present: tuple[GatewayFacts, ...], missing: int) -> None:
+    step = next_step(facts(gateways=present))
+    assert (step.act, step.slot) == (Act.ADD_GATEWAY, missing)
+
+
+def test_an_address_is_asked_for_once_in_a_run_and_then_ever_more_rarely() -> None:
+    def pause(age: float) -> float:
+        young = gateway(status=GatewayStatus.BOOTING, since=NOW - timedelta(seconds=age))
+        step = next_step(facts(gateways=(young, gateway(1)), polled=frozenset({A})))
+        assert step.act == Act.WAIT
+        return step.wait_seconds
+
+    assert [pause(age) for age in (0, 5, 300)] == [0.5, 1.0, 5.0]
+
+
+DISTRIBUTING = AssignmentStatus.DISTRIBUTING
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ((), Act.ACTIVATE),
+        ((NodeFacts(applied=True, working=True),), Act.ACTIVATE),
+        ((NodeFacts(applied=True, working=False),), Act.WAIT),
+        ((NodeFacts(applied=False, working=True),), Act.WAIT),
+        ((NodeFacts(applied=True, working=True), NodeFacts()), Act.WAIT),
+    ],
+)
+def test_active_needs_every_live_node(nodes: tuple[NodeFacts, ...], expected: Act) -> None:
+    assert act(DISTRIBUTING, nodes=nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (AssignmentStatus.PROVISIONING, Act.RELEASE),
+        (AssignmentStatus.DISTRIBUTING, Act.DRAIN),
+        (AssignmentStatus.ACTIVE, Act.DRAIN),
+        (AssignmentStatus.DRAINING, Act.WAIT),
+        (AssignmentStatus.RELEASING, Act.WAIT),
+        (AssignmentStatus.ERROR, Act.RELEASE),
+        (AssignmentStatus.RELEASED, Act.SETTLED),
+    ],
+)
+def test_disabling_leaves_every_status(status: AssignmentStatus, expected: Act) -> None:
+    assert act(status, wish=Wish.DISABLED, nodes=(NodeFacts(),)) == expected
+
+
+@pytest.mark.parametrize("status", [AssignmentStatus.ACTIVE, AssignmentStatus.ERROR, AssignmentStatus.RELEASED])
+def test_what_is_wanted_and_done_or_failed_stays(status: AssignmentStatus) -> None:
+    assert act(status, nodes=(NodeFacts(),)) == Act.SETTLED
+
+
+@pytest.mark.parametrize(
+    ("nodes", "age", "expected"),
+    [
+        ((), 0, Act.RELEASE),
+        ((NodeFacts(applied=True, flows=0),), 0, Act.RELEASE),
+        ((NodeFacts(applied=True, flows=1),), 0, Act.WAIT),
+        ((NodeFacts(applied=True, flows=None),), 0, Act.WAIT),
+        ((NodeFacts(applied=False, flows=0),), 0, Act.WAIT),
+        ((NodeFacts(applied=True, flows=1),), 3599, Act.WAIT),
+        ((NodeFacts(applied=True, flows=1),), 3600, Act.RELEASE),
+        ((NodeFacts(applied=False),), 3600, Act.RELEASE),
+    ],
+)
+def test_draining_ends_without_connections_or_at_the_deadline(
+    nodes: tuple[NodeFacts, ...], age: int, expected: Act
+) -> None:
+    since = NOW - timedelta(seconds=age)
+    assert act(AssignmentStatus.DRAINING, wish=Wish.DISABLED, nodes=nodes, since=since) == expected
+
+
+def test_draining_never_sleeps_past_its_deadline() -> None:
+    since = NOW - timedelta(seconds=3598)
+    step = next_step(facts(AssignmentStatus.DRAINING, nodes=(NodeFacts(),), since=since))
+    assert step.wait_seconds == 2
+
+
+RELEASING = AssignmentStatus.RELEASING
+GONE = (NodeFacts(applied=True),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"nodes": (NodeFacts(),)}, Act.WAIT),
+        ({"nodes": (NodeFacts(),), "targeted": False}, Act.BEGIN_DELETE),
+        ({"nodes": GONE}, Act.BEGIN_DELETE),
+        ({"nodes": GONE, "gateways": (gateway(status=GatewayStatus.DELETING),)}, Act.DELETE),
+        ({"nodes": GONE, "gateways": (gateway(status=GatewayStatus.DELETING),), "polled": frozenset({A})}, Act.WAIT),
+        ({"nodes": GONE, "gateways": ()}, Act.FINISH),
+        ({"nodes": (), "gateways": ()}, Act.FINISH),
+    ],
+)
+def test_releasing_deletes_once_every_node_forgot(fields: dict, expected: Act) -> None:
+    assert act(RELEASING, wish=Wish.DISABLED, **fields) == expected
+
+
+def test_a_vm_that_does_not_go_does_not_hold_up_the_other() -> None:
+    both = (gateway(0, GatewayStatus.DELETING), gateway(1, GatewayStatus.DELETING))
+    step = next_step(facts(RELEASING, wish=Wish.DISABLED, gateways=both, polled=frozenset({A})))
+    assert (step.act, step.gateway_id) == (Act.DELETE, B)
+
+
+_GATEWAYS = st.builds(
+    GatewayFacts,
+    id=st.just(A),
+    slot=st.just(0),
+    status=st.sampled_from([status for status in GatewayStatus if status != GatewayStatus.DELETED]),
+    since=st.sampled_from([NOW, NOW - timedelta(minutes=11)]),
+    addressed=st.booleans(),
+    forwarding=st.booleans(),
+    acknowledged=st.booleans(),
+    reported_at=st.sampled_from([None, NOW, NOW - timedelta(minutes=11)]),
+)
+_NODES = st.builds(
+    NodeFacts, applied=st.booleans(), working=st.booleans(), flows=st.sampled_from([None, 0, 5])
+)
+
+
+@given(
+    status=st.sampled_from(AssignmentStatus),
+    wish=st.sampled_from(Wish),
+    gateways=st.lists(_GATEWAYS, max_size=1),
+    nodes=st.lists(_NODES, max_size=3),
+    targeted=st.booleans(),
+    polled=st.booleans(),
+)
+def test_nothing_that_can_be_seen_makes_it_do_harm(status, wish, gateways, nodes, targeted, polled) -> None:
+    seen = facts(
+        status,
+        wish=wish,
+        gateways=(*gateways, gateway(1)),
+        nodes=tuple(nodes),
+        targeted=targeted,
+        polled=frozenset({A, B}) if polled else frozenset(),
+    )
+    step = next_step(seen)
+    if step.act == Act.WAIT:
+        assert step.wait_seconds > 0
+    if step.act in {Act.BEGIN_DELETE, Act.DELETE} and status != AssignmentStatus.PROVISIONING:
+        assert status == AssignmentStatus.RELEASING
+        assert not targeted or all(node.applied for node in nodes)
+    if step.act == Act.DISTRIBUTE:
+        assert wish == Wish.ENABLED
+        assert all(row.status == GatewayStatus.READY and row.forwarding for row in seen.gateways)
+    if wish == Wish.ENABLED and status == AssignmentStatus.ACTIVE:
+        assert step.act == Act.SETTLED
