@@ -18,6 +18,6 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.fixture(scope="session", autouse=True)
 def _broker_that_keeps_messages() -> Iterator[None]:
-    celery_app.conf.update(broker_url="memory://", broker_transport_options={})
+    celery_app.conf.update(broker_url="memory://localhost", broker_transport_options={})
     yield
     celery_app.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-MARKED = ("netns", "browser", "cni", "contract")
+MARKED = ("browser", "netns", "cni", "contract")
 ORDER = ("unit", "integration", "contract", "cni", "netns", "browser", "e2e")
 ROOT = Path(__file__).parent
 

@@ -111,7 +111,8 @@ def next_step(facts: Facts) -> Step:
         case AssignmentStatus.PROVISIONING:
             return _provision(facts)
         case AssignmentStatus.DISTRIBUTING:
-            done = all(node.applied and node.working for node in facts.nodes)
+            # Without a node there is nothing that could be active yet.
+            done = facts.nodes and all(node.applied and node.working for node in facts.nodes)
             return Step(act=Act.ACTIVATE) if done else _wait(FALLBACK_SECONDS)
     return _SETTLED
 

@@ -118,7 +118,8 @@ def egress_retry(*, app: App, actor: Actor) -> Assignment:
 
 def current_assignment(app: App) -> Assignment | None:
     """Return the app's assignment that isn't released yet, if there is one."""
-    return Assignment.objects.filter(app=app).exclude(status=AssignmentStatus.RELEASED).first()
+    unreleased = Assignment.objects.exclude(status=AssignmentStatus.RELEASED)
+    return unreleased.select_related("app", "cluster").filter(app=app).first()
 
 
 def cluster_create(

@@ -156,6 +156,39 @@ class LabClient:
         calls = tuple(Call(**call) for call in seen["calls"])
         return Observed(flows=flows, calls=calls, missed=seen["missed"], calls_lost=seen["calls_lost"])
 
+    def fault(
+        self,
+        kind: str,
+        *,
+        operation: str = "*",
+        count: int = 1,
+        delay_seconds: float = 5,
+        retry_after_seconds: int = 1,
+        status: int = 500,
+    ) -> None:
+        """Make the cloud API fail by `kind` at the next `count` requests for `operation` ("*": any).
+
+        `delay_seconds` belongs to "slow", `retry_after_seconds` to "rate_limited", `status` to "failed_before" and
+        "failed_after". Raises LabError, naming what there is, for an unknown kind or operation.
+        """
+        self.call(
+            "fault",
+            kind=kind,
+            operation=operation,
+            count=count,
+            delay_seconds=delay_seconds,
+            retry_after_seconds=retry_after_seconds,
+            status=status,
+        )
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults that still wait for a request: [{"kind": …, "operation": …, "left": count}]."""
+        return list(self.call("faults"))
+
+    def faults_clear(self) -> None:
+        """Drop all faults that are waiting."""
+        self.call("faults-clear")
+
     def container_log(self, name: str) -> list[str]:
         """Return the last lines that a container's own command wrote."""
         return list(self.call("container-log", name=name))

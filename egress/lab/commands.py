@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from . import world
 from .agents import Agent
+from .cloud_faults import Faults
 from .config import LabConfig, NodeConfig
 from .containers import Container, Containers
 from .control import Command, Send, stream
@@ -32,6 +33,7 @@ class Commands:
         droplets: Droplets,
         agents: Mapping[str, Agent],
         sniffer: Sniffer,
+        faults: Faults | None,
         stop: asyncio.Event,
     ) -> None:
         self._config = config
@@ -39,6 +41,7 @@ class Commands:
         self._droplets = droplets
         self._agents = agents
         self._sniffer = sniffer
+        self._faults = faults
         self._stop = stop
         self._began = time.time()
 
@@ -55,6 +58,9 @@ class Commands:
             "agent-log": self._agent_log,
             "mark": self._mark,
             "observed": self._observed,
+            "fault": self._fault,
+            "faults": self._list_faults,
+            "faults-clear": self._clear_faults,
             "console": self._console,
             "container-log": self._container_log,
             "stop": self._stop_lab,
@@ -153,6 +159,25 @@ class Commands:
         (since,) = _take(arguments, since="")
         return await self._sniffer.observed(since)
 
+    async def _fault(self, arguments: Arguments, _: Send) -> Any:
+        kind, operation, count, delay, retry_after, status = _take(
+            arguments, kind=str, operation="*", count=1, delay_seconds=5.0, retry_after_seconds=1, status=500
+        )
+        try:
+            self._cloud_faults().inject(
+                kind, operation, count, delay_seconds=delay, retry_after_seconds=retry_after, status=status
+            )
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+
+    async def _list_faults(self, arguments: Arguments, _: Send) -> Any:
+        _take(arguments)
+        return self._cloud_faults().waiting()
+
+    async def _clear_faults(self, arguments: Arguments, _: Send) -> Any:
+        _take(arguments)
+        self._cloud_faults().clear()
+
     async def _console(self, arguments: Arguments, _: Send) -> Any:
         (droplet,) = _take(arguments, droplet=int)
         return self._droplets.console(droplet)
@@ -178,6 +203,11 @@ class Commands:
         if node.name not in self._agents:
             raise LabError("this lab runs without node agents")
         return self._agents[node.name]
+
+    def _cloud_faults(self) -> Faults:
+        if self._faults is None:
+            raise LabError("this lab runs without a cloud API, so nothing can go wrong there")
+        return self._faults
 
     def _chosen(self, name: str, node: str) -> list[Container]:
         return self._containers.matching(name, self._node(node).name if node else "")

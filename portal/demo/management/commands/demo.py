@@ -1,17 +1,26 @@
 """manage.py demo: what `./dev demo` runs."""
 
 import signal
+import sys
 import threading
-import time
+from argparse import ArgumentTypeError
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
 
+from egress.control.models import Node
 from egress.lab.errors import LabError
+from portal.demo.errors import StackError
 from portal.demo.seed import APPS
-from portal.demo.stack import NODES, Stack, StackError
+from portal.demo.stack import NODES, Stack
+
+MAX_PORT = 65_535
+#: A part that ends by itself is started again so many times.
+MAX_RESTARTS = 5
 
 
 class Command(BaseCommand):
@@ -22,31 +31,54 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the port."""
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=a_port, default=8000)
 
     def handle(self, *, port: int, **_options: Any) -> None:
-        """Run."""
-        stack = Stack(Path(settings.STATE_DIR), port=port)
+        """Run; ends with exit code 1 and one clear line when that can't be done."""
         stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: stopped.set())
+        stack = Stack(Path(settings.STATE_DIR), port=port, cancelled=stopped.is_set)
         try:
-            seed = stack.start(cancelled=stopped.is_set)
+            seed = stack.start()
+            stack.wait("agents", nodes_work)
             start_containers(stack)
             self.stdout.write(greeting(stack.port, seed))
+            self.stdout.flush()
             self._watch(stack, stopped)
         except (StackError, LabError) as error:
             if not stopped.is_set():
-                raise CommandError(str(error)) from None
+                self.stderr.write(str(error))
+                sys.exit(1)
         finally:
             stack.stop()
 
     def _watch(self, stack: Stack, stopped: threading.Event) -> None:
+        restarts: Counter[str] = Counter()
         while not stopped.wait(1):
             for name in stack.dead_parts():
-                self.stderr.write(f"{name} ended; starting it again (see {stack.state / f'{name}.log'})")
+                restarts[name] += 1
+                if name == "lab":
+                    raise StackError(f"The lab ended, and with it all containers and gateways: {stack.part_log(name)}")
+                if restarts[name] > MAX_RESTARTS:
+                    raise StackError(f"{name} ended {restarts[name]} times: see {stack.part_log(name)}")
+                self.stderr.write(f"{name} ended; starting it again (see {stack.part_log(name)})")
                 stack.start_part(name)
-                time.sleep(1)
+
+
+def a_port(text: str) -> int:
+    """Return `text` as a port. Raises ArgumentTypeError."""
+    if not (text.isdecimal() and 0 <= int(text) <= MAX_PORT):
+        raise ArgumentTypeError(f"a port is a number up to {MAX_PORT}, not {text!r}")
+    return int(text)
+
+
+def nodes_work() -> bool:
+    """Tell whether all of the lab's nodes have joined and can steer packets."""
+    try:
+        return Node.objects.filter(name__in=[node.name for node in NODES], dataplane="ok").count() == len(NODES)
+    finally:
+        connection.close()
 
 
 def start_containers(stack: Stack) -> None:

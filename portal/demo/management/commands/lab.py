@@ -1,8 +1,8 @@
-"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container`."""
+"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container | fault`."""
 
 import sys
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, get_args
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from egress.control.models import App
 from egress.lab.client import LabClient, LabError
+from egress.lab.cloud_faults import FaultKind, Operation
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128
@@ -37,6 +38,7 @@ class Command(BaseCommand):
             each.add_argument("--node", default="", help="only on this node")
         start.add_argument("--node", required=True)
         execute.add_argument("command", nargs="+", metavar="-- CMD", help="what to run, after two dashes")
+        _add_fault(actions.add_parser("fault", help="make the cloud's API fail; list what waits, or clear it"))
 
     def handle(self, *, action: str, **options: Any) -> None:
         """Do it. Raises CommandError with what is there when something named isn't."""
@@ -70,6 +72,33 @@ class Command(BaseCommand):
     def _stop_container(self, lab: LabClient, options: dict[str, Any]) -> None:
         for name in lab.stop_container(namespace_of(options["app"]), node=options["node"]):
             self.stdout.write(name)
+
+    def _fault(self, lab: LabClient, options: dict[str, Any]) -> None:
+        match options["kind"]:
+            case "list":
+                for line in fault_lines(lab.faults()):
+                    self.stdout.write(line)
+            case "clear":
+                lab.faults_clear()
+            case kind:
+                names = ("operation", "count", "delay_seconds", "retry_after_seconds", "status")
+                lab.fault(kind, **{name: options[name] for name in names})
+
+
+def _add_fault(fault: ArgumentParser) -> None:
+    fault.add_argument("kind", metavar="KIND|list|clear", help=", ".join(get_args(FaultKind)))
+    operations = ", ".join(get_args(Operation))
+    fault.add_argument("--operation", default="*", metavar="OP", help=f"only at one of {operations}; else at any")
+    fault.add_argument("--count", type=int, default=1, help="how many requests it strikes (default 1)")
+    fault.add_argument("--delay-seconds", type=float, default=5, help="for slow")
+    fault.add_argument("--retry-after-seconds", type=int, default=1, help="for rate_limited")
+    fault.add_argument("--status", type=int, default=500, help="for failed_before and failed_after")
+
+
+def fault_lines(faults: list[dict[str, Any]]) -> list[str]:
+    """Return what `LabClient.faults` says as lines to read."""
+    lines = [f"{one['kind']:14} at {one['operation']:13} {one['left']} more" for one in faults]
+    return lines or ["no fault is waiting"]
 
 
 def namespace_of(app: str, *, must_exist: bool = False) -> str:

@@ -1,0 +1,60 @@
+"""Real processes for tests: Redis on a unix socket, a Celery worker, web servers. Always ended, by their ids."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+from django.db import connection
+
+ROOT = Path(__file__).resolve().parents[3]
+#: Generous: what is waited for takes a second or two on a quiet machine.
+LIMIT_SECONDS = 60
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    ends_at = monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert monotonic() < ends_at, f"waited {LIMIT_SECONDS} s for {what}"
+        sleep(0.05)
+
+
+@contextmanager
+def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` on the test's database until the end of the block."""
+    inherited = {**os.environ, "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}", **environment}
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """Run a private Redis; yields its URL for Celery."""
+    socket = folder / "redis.sock"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    with running(command, folder / "redis.log"):
+        wait_for(socket.exists, "Redis")
+        yield f"redis+socket://{socket}"
+
+
+def worker_command(folder: Path, *, beat: bool) -> list[str]:
+    scheduler = ["--beat", "--schedule", str(folder / "beat")] if beat else []
+    options = ["--concurrency", "2", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    return [sys.executable, "-m", "celery", "-A", "portal.config", "worker", *options, *scheduler]
+
+
+def web_command(port: int, *, workers: int) -> list[str]:
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers), "--lifespan", "off"]
+    return [sys.executable, "-m", "uvicorn", "portal.config.asgi:application", *options]
