@@ -36,13 +36,21 @@ class Kinds:
         self.reasons: dict[str, str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note every test's kinds, and run the cheap ones first."""
+        """Note every test's kinds, and let two processes share the work: the whole system on one, files on the other.
+
+        The longest comes first, so that both are done at about the same time.
+        """
         for item in items:
-            self.kinds[item.nodeid] = kinds_of(item)
-        items.sort(key=lambda item: ORDER.index(self.kinds[item.nodeid][0]))
+            kinds = kinds_of(item)
+            whole_system = item.path.parent == ROOT / "e2e"
+            item.user_properties.append(("kinds", kinds))
+            item.add_marker(pytest.mark.xdist_group("system" if whole_system else item.path.stem))
+            item.user_properties.append(("order", -1 if whole_system else ORDER.index(kinds[0])))
+        items.sort(key=lambda item: dict(item.user_properties)["order"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst that happened to a test."""
+        self.kinds[report.nodeid] = dict(report.user_properties)["kinds"]
         if report.failed:
             self.outcomes[report.nodeid] = "failed"
         elif report.skipped and not hasattr(report, "wasxfail"):

@@ -105,8 +105,8 @@ def app_for(actor: Actor, app_id: UUID | str) -> App:
 
 
 def live_nodes(cluster_id: int) -> list[Node]:
-    """Return the nodes that must know every route of the cluster, by ordinal."""
-    return list(Node.objects.filter(cluster_id=cluster_id, status=NodeStatus.LIVE).order_by("ordinal"))
+    """Return the nodes that must know every route of the cluster, by name."""
+    return list(Node.objects.filter(cluster_id=cluster_id, status=NodeStatus.LIVE).order_by("name"))
 
 
 def has_applied(node: Node, assignment: Assignment) -> bool:

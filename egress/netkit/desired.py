@@ -37,11 +37,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What the data plane found after a reconcile."""
+    """What the data plane found when it had done its work."""
 
-    #: Connections that haven't ended on each gateway, by the gateway's id.
+    #: Connections that haven't ended on each gateway, by the gateway's id. Counted anew whenever their end is waited
+    #: for, and at every full look.
     flows: Mapping[str, int] = field(default_factory=dict)
     #: What was found altered from outside and was put right, in words.
     repaired: tuple[str, ...] = ()
     #: What an operator should see to: this data plane works round it, or can't, in words.
     warnings: tuple[str, ...] = ()
+    #: When the data plane must be called again, for something falls due: in so many seconds. None: nothing does.
+    again_seconds: float | None = None

@@ -160,10 +160,27 @@ def forget_gateways(memory: Memory, wish: Wish, borne: Container[int]) -> Memory
     return replace(memory, marks=kept, addresses=addresses)
 
 
+def idle_gateways(memory: Memory, wish: Wish) -> frozenset[str]:
+    """Return the gateways that have a mark here though no pod here uses them."""
+    used = {gateway.id for route in routes_here(wish).values() for gateway in route.gateways}
+    return frozenset(memory.marks) - used
+
+
 def removed_gateways(memory: Memory, wish: Wish) -> frozenset[str]:
     """Return the gateways that have a mark here but stand in no route of the cluster any more."""
-    known = {gateway.id for route in wish.routes.values() for gateway in route.gateways}
-    return frozenset(memory.marks) - known
+    idle = idle_gateways(memory, wish)
+    # Most of the time there are none, and the cluster's routes can be many.
+    return idle - {gateway.id for route in wish.routes.values() for gateway in route.gateways} if idle else idle
+
+
+def draining(wish: Wish, memory: Memory) -> bool:
+    """Tell whether the end of connections is waited for on a gateway that has a mark here."""
+    routes = wish.routes if idle_gateways(memory, wish) else routes_here(wish)
+    return any(
+        gateway.id in memory.marks and "draining" in {route.state, gateway.state}
+        for route in routes.values()
+        for gateway in route.gateways
+    )
 
 
 @lru_cache(maxsize=8)

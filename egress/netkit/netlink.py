@@ -1,14 +1,15 @@
-"""Just enough netlink for what pyroute2 is too slow at: requests and dumps as raw bytes."""
+"""Just enough netlink for a node: requests and dumps as raw bytes."""
 
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
 NLM_F_DUMP = 0x300
+OVERRUN = 4
 _ERROR, _DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -16,6 +17,10 @@ _NESTED = 0x8000
 _KIND_MASK = 0x3FFF
 _RECEIVE_BYTES = 1 << 18
 _TIMEOUT_SECONDS = 5
+_SO_RCVBUFFORCE = 33
+_HEARD_BYTES = 1 << 21
+#: Datagrams taken in at once: what is left then makes the socket readable again.
+_MAX_HEARD = 10_000
 
 
 def attribute(kind: int, content: bytes) -> bytes:
@@ -51,9 +56,19 @@ class NetlinkSocket:
         self._socket.bind((0, 0))
         self._sequence = 0
 
+    @property
+    def port(self) -> int:
+        """The number under which the kernel knows this socket."""
+        address: tuple[int, int] = self._socket.getsockname()
+        return address[0]
+
     def close(self) -> None:
         """Give the socket back."""
         self._socket.close()
+
+    def ask(self, kind: int, body: bytes) -> list[bytes]:
+        """Send one message and return the payloads of the answer; raises OSError with the kernel's errno."""
+        return list(self._exchange(kind, body, NLM_F_REQUEST | NLM_F_ACK))
 
     def request(self, kind: int, body: bytes, *, flags: int = 0) -> None:
         """Send one message and wait for its acknowledgement; raises OSError with the kernel's errno."""
@@ -81,6 +96,41 @@ class NetlinkSocket:
                     _raise_for(payload)
                     return
                 yield payload
+
+
+class Subscription:
+    """A socket that hears what the kernel tells the multicast `groups` (numbers) of netlink `family`."""
+
+    def __init__(self, family: int, groups: Iterable[int]) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
+        # One transaction of another program can be thousands of notices; the memory is used only then.
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _HEARD_BYTES)
+        self._socket.bind((0, sum(1 << (group - 1) for group in groups)))
+
+    def fileno(self) -> int:
+        """Return the file that is readable while there is something to hear."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()
+
+    def hear(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield type, sender's port and payload of each notice that has come; type OVERRUN stands for lost ones."""
+        for _ in range(_MAX_HEARD):
+            try:
+                datagram, at = self._socket.recv(_RECEIVE_BYTES), 0
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                yield OVERRUN, 0, b""
+                continue
+            while at < len(datagram):
+                length, kind, _, _, port = _HEADER.unpack_from(datagram, at)
+                yield kind, port, datagram[at + _HEADER.size : at + length]
+                at += (length + 3) & ~3
 
 
 def _raise_for(payload: bytes) -> None:

@@ -3,10 +3,15 @@
 import ctypes
 import ctypes.util
 import json
+import struct
 from typing import Any
 
 from .errors import DataplaneError
+from .netlink import NetlinkSocket, attributes
 
+NETFILTER = 12
+NFGENMSG_BYTES = 4
+NEW_GENERATION, _GET_GENERATION, _GENERATION_ID = (10 << 8) | 15, (10 << 8) | 16, 1
 _JSON, _STATELESS = 1 << 4, 1 << 1
 
 
@@ -27,15 +32,31 @@ class Nft:
             raise DataplaneError("libnftables can't open its netlink socket: run as root, on a kernel with nf_tables")
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
+        self._netlink = NetlinkSocket(NETFILTER)
+        #: Numbers of transactions that were surely ours; whoever has heard of them in notices clears this.
+        self.own_generations: set[int] = set()
 
     def close(self) -> None:
         """Give the context back; what was applied stays."""
         if self._context:
             self._library.nft_ctx_free(self._context)
             self._context = None
+        self._netlink.close()
 
-    def run(self, script: str) -> str:
-        """Apply `script` as one transaction and return what it printed; raises NftError and changes nothing."""
+    def run(self, script: str) -> None:
+        """Apply `script` as one transaction; raises NftError and changes nothing."""
+        before = self._generation()
+        self._command(script)
+        after = self._generation()
+        if after == before + 1:
+            self.own_generations.add(after)
+
+    def _generation(self) -> int:
+        """Return the number of the latest transaction in this network namespace, whoever's."""
+        (answer,) = self._netlink.ask(_GET_GENERATION, b"\0" * NFGENMSG_BYTES)
+        return generation(answer)
+
+    def _command(self, script: str) -> str:
         failed = self._library.nft_run_cmd_from_buffer(self._context, script.encode())
         errors = self._library.nft_ctx_get_error_buffer(self._context).decode()
         printed: str = self._library.nft_ctx_get_output_buffer(self._context).decode()
@@ -47,11 +68,16 @@ class Nft:
         """Return the objects that `nft -j list WHAT` names; raises NftError when there is no such thing."""
         self._library.nft_ctx_output_set_flags(self._context, _JSON | _STATELESS)
         try:
-            printed = self.run(f"list {what}")
+            printed = self._command(f"list {what}")
         finally:
             self._library.nft_ctx_output_set_flags(self._context, 0)
         objects: list[dict[str, Any]] = json.loads(printed)["nftables"]
         return objects
+
+
+def generation(message: bytes) -> int:
+    """Return the number of the transaction that `message` of nf_tables tells of."""
+    return int(struct.unpack(">I", attributes(message[NFGENMSG_BYTES:])[_GENERATION_ID])[0])
 
 
 def _typed(library: ctypes.CDLL) -> Any:

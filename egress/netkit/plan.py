@@ -83,6 +83,9 @@ def _plan_chains(wanted: Table, seen: SeenTable, lines: list[str], altered: list
 
 def _plan_elements(wanted: Table, seen: SeenTable, lines: list[str], altered: list[str]) -> None:
     for name, each in wanted.sets.items():
+        # The same object, where nothing was looked at: some of these sets grow with the cluster.
+        if each.elements is seen.sets[name]:
+            continue
         lines += element_lines(wanted.family, name, each, seen.sets[name])
         altered += [f"missing {name} {element}" for element in sorted(each.elements - seen.sets[name])]
         altered += [f"extra {name} {element}" for element in sorted(seen.sets[name] - each.elements)]

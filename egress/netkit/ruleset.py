@@ -44,7 +44,7 @@ class Table:
 
 def inet_table(wish: Wish, local: Local) -> Table:
     """Return the table that steers packets."""
-    return Table("inet", inet_chains(wish, local), {**_bulk_sets(wish), **inet_sets(local)})
+    return Table("inet", inet_chains(wish, local), {**cluster_sets(wish), **inet_sets(local)})
 
 
 def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> Table:
@@ -126,7 +126,8 @@ def bridge_sets(local: Local) -> dict[str, Set]:
     }
 
 
-def _bulk_sets(wish: Wish) -> dict[str, Set]:
+def cluster_sets(wish: Wish) -> dict[str, Set]:
+    """Return the sets of table inet that are the same on every node of the cluster."""
     gateways = frozenset(gateway.private_address for route in wish.routes.values() for gateway in route.gateways)
     networks = frozenset(not_internet(wish.settings.vpc, wish.settings.local_networks))
     return {

@@ -12,34 +12,44 @@ from pathlib import Path
 from egress.netkit import forward, memory
 from egress.netkit.apply_nft import Written, observe_table
 from egress.netkit.apply_routing import RoutingKernel, loosen_reverse_path_filter, reverse_path_filter
-from egress.netkit.conntrack import Conntrack, Flow
+from egress.netkit.conntrack import Conntrack
 from egress.netkit.desired import Observed, Pod, Wish
 from egress.netkit.errors import DataplaneError
 from egress.netkit.local import (
     Local,
     Memory,
-    Toggles,
+    draining,
     forget_gateways,
-    has_own_path,
-    is_internet,
+    idle_gateways,
     localize,
     remember,
-    removed_gateways,
 )
 from egress.netkit.marks import MarkLayout
 from egress.netkit.nft import Nft, NftError
+from egress.netkit.notices import Notices, Ours
 from egress.netkit.plan import RoutingChange, SeenTable, plan_routing, plan_table
 from egress.netkit.routing import Routing, adopted_marks, collisions, routing_for
-from egress.netkit.ruleset import TABLE, Table, bridge_sets, bridge_table, inet_chains, inet_sets, inet_table
+from egress.netkit.ruleset import (
+    TABLE,
+    Table,
+    bridge_sets,
+    bridge_table,
+    cluster_sets,
+    inet_chains,
+    inet_sets,
+    inet_table,
+)
+
+from .connections import Connections
 
 __all__ = ["Dataplane", "DataplaneError"]
 
 _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
-#: Each takes a walk through conntrack.
-_MAX_SWEPT = 10
-#: What was just asked when an app is toggled has this long to be answered on the path that it took.
-BRIEF_SECONDS = 5.0
+#: Between two counts while connections are waited for.
+DRAIN_SECONDS = 1.0
+#: What is overdue comes after so long, so that nobody is called in a loop.
+_SOON_SECONDS = 0.1
 _STRICT_WARNING = (
     "rp_filter is strict on the interface of the default route: the second barrier stays off, since it would break "
     "inbound connections; set it to 2 or 0"
@@ -50,6 +60,7 @@ _STRICT_WARNING = (
 class _Applied:
     """What the kernel was brought to: the base of the fast path, and of telling drift from change."""
 
+    wish: Wish
     local: Local
     tables: Mapping[str, Table]
     routing: Routing
@@ -65,8 +76,9 @@ class Dataplane:
         self._memory_path, self._written_path = state_dir / "dataplane.json", state_dir / "ruleset.json"
         self._clock = clock
         self._nft = Nft()
-        self._conntrack = Conntrack()
+        self._connections = Connections(clock)
         self._routing = RoutingKernel()
+        self._notices = Notices()
         self._memory = Memory()
         self._written = Written()
         self._saved_memory: Memory | None = None
@@ -75,15 +87,7 @@ class Dataplane:
         #: What was decided last, applied or not.
         self._local: Local | None = None
         self._guarded = True
-        #: Numbers of gateways that connections bore at the last look.
-        self._bearing: frozenset[int] = frozenset()
-        #: The highest number ever given: no connection bears more.
-        self._highest = 0
-        #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
-        self._used_addresses: set[str] = set()
-        self._removed: set[str] = set()
-        # Not kept on disk: what a crash leaves here ends at the deadline.
-        self._unsettled: dict[str, float] = {}
+        self._warnings: tuple[str, ...] = ()
 
     def start(self, wish: Wish) -> None:
         """Adopt what a former process left and bring the kernel to `wish`.
@@ -101,62 +105,66 @@ class Dataplane:
             marks, addresses = adopted_marks(wish, seen)
             kept = Memory(marks=marks, addresses=addresses)
         self._memory = kept
-        layout = MarkLayout(wish.settings.mark_mask)
-        borne = self._conntrack.open_by_mark(layout.mask, layout.mask)
-        self._highest = max([*kept.marks.values(), *map(layout.number, borne)], default=0)
-        self._used_addresses = self._conntrack.sources()
+        self._connections.adopt(MarkLayout(wish.settings.mark_mask), kept.marks.values())
         self.reconcile(wish)
+
+    @property
+    def files(self) -> tuple[int, ...]:
+        """Files that turn readable when anything in the kernel changes: then `altered` should be asked."""
+        return self._notices.files
+
+    def altered(self) -> bool:
+        """Tell whether others may have altered what is ours since the last full look; cheap."""
+        altered = self._hear()
+        if not altered:
+            self._take_prints()
+        return altered
 
     def reconcile(self, wish: Wish) -> Observed:
         """Bring the kernel to `wish` whatever state it is in, changing only what differs; tell what had been altered.
 
         Raises DataplaneError; calling again is safe.
         """
+        self._hear()  # What was altered until now, this look sees.
         seen_routing = self._routing.observe()
         seen = {family: observe_table(self._nft, family, self._written) for family in _FAMILIES}
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
-        layout = MarkLayout(wish.settings.mark_mask)
-        flows = {
-            layout.number(mark): count
-            for mark, count in self._conntrack.open_by_mark(layout.mask, layout.value(self._highest)).items()
-        }
-        self._bearing = frozenset(flows)
-        toggles, local = self._decide(wish, forget_gateways(self._memory, wish, flows))
+        local = self._decide(wish, self._counted(wish))
         hosts = self._routing.bridge_addresses
         tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
-        routing = routing_for(wish, local, guarded=self._guarded)
+        wanted = _Applied(wish, local, tables, routing_for(wish, local, guarded=self._guarded))
         try:
-            self._apply(_Applied(local, tables, routing), seen, seen_routing)
+            self._apply(wanted, seen, seen_routing)
         except NftError:
             # What stands there isn't what it looks like, such as a set of another type: put the tables anew.
-            self._apply(_Applied(local, tables, routing), dict.fromkeys(_FAMILIES), seen_routing)
-        if self._written.awaits_print():
-            for family in _FAMILIES:
-                observe_table(self._nft, family, self._written)
-        self._settle_connections(wish, toggles)
-        self._used_addresses |= set(wish.pods)
-        self._sweep_dead(wish)
-        self._save_written()
-        by_id = {gateway: flows[number] for gateway, number in self._memory.marks.items() if number in flows}
-        return Observed(flows=by_id, repaired=repaired[:_MAX_REPAIRS_TOLD], warnings=self._warnings())
+            self._apply(wanted, dict.fromkeys(_FAMILIES), seen_routing)
+        return self._finish(wish, repaired)
+
+    def change(self, wish: Wish) -> Observed:
+        """Bring a changed `wish` about without a look at the kernel: a matter of milliseconds.
+
+        For a pivot that is one transaction which changes a rule. Connections are counted only if it matters now.
+        Raises DataplaneError; calling again is safe.
+        """
+        waits = idle_gateways(self._memory, wish) or draining(wish, self._memory)
+        if self._change(wish, self._counted(wish) if waits else self._memory):
+            return self._finish(wish)
+        return self.reconcile(wish)
 
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
         self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
-        self._forget_connections(pod.address)
-        self._used_addresses.add(pod.address)
+        self._connections.born(pod.address)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there."""
-        self._removed.add(address)
         self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
-        self._conntrack.delete_from(address)
+        self._connections.died(address)
 
     def close(self) -> None:
         """Give sockets back and leave the kernel as it is."""
-        self._nft.close()
-        self._conntrack.close()
-        self._routing.close()
+        for door in (self._notices, self._nft, self._connections, self._routing):
+            door.close()
 
     @staticmethod
     def uninstall() -> None:
@@ -175,40 +183,79 @@ class Dataplane:
             door.close()
 
     def _change_pods(self, wish: Wish, newborn: str = "") -> None:
-        """Apply a change of pods against what was applied last, without a look at the kernel."""
-        toggles, local = self._decide(wish, self._memory, newborn)
+        if self._change(wish, self._memory, newborn):
+            self._settle(wish)
+        else:
+            self.reconcile(wish)
+
+    def _change(self, wish: Wish, known: Memory, newborn: str = "") -> bool:
+        """Bring `wish` about against what was applied last; False when only a full look can tell where that stands."""
+        local = self._decide(wish, known, newborn)
         base = self._applied
         if base is None:
-            # The last change failed half-way: only a full look tells where the kernel stands.
-            self.reconcile(wish)
-            return
-        chains = base.tables["inet"].chains
-        if (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
-            chains = inet_chains(wish, local)
-        inet, bridge = base.tables["inet"], base.tables["bridge"]
-        tables = {
-            "inet": replace(inet, chains=chains, sets={**inet.sets, **inet_sets(local)}),
-            "bridge": replace(bridge, sets={**bridge.sets, **bridge_sets(local)}),
-        }
-        wanted = _Applied(local, tables, routing_for(wish, local, guarded=self._guarded))
+            return False
+        wanted = _Applied(wish, local, _tables(wish, local, base), routing_for(wish, local, guarded=self._guarded))
         try:
             self._apply(wanted, {family: _as_seen(table) for family, table in base.tables.items()}, base.routing)
         except NftError:
-            # Someone altered the table since the last look: only a full look helps.
-            self.reconcile(wish)
-            return
-        self._settle_connections(wish, toggles)
+            # Someone altered the table since the last look.
+            return False
+        return True
 
-    def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> tuple[Toggles, Local]:
+    def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
+        """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
+        self._take_prints()
+        self._settle(wish)
+        leaving = self._local.leaving if self._local else ()
+        self._connections.sweep(wish.pods, {pod.address for pod in leaving})
+        flows, marks = self._connections.flows, self._memory.marks
+        return Observed(
+            flows={gateway: flows[number] for gateway, number in marks.items() if number in flows},
+            repaired=repaired[:_MAX_REPAIRS_TOLD],
+            warnings=self._warnings,
+            again_seconds=self._again(wish),
+        )
+
+    def _again(self, wish: Wish) -> float | None:
+        """Return in how many seconds something falls due."""
+        now = self._clock()
+        waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
+        return min([*waits, *([DRAIN_SECONDS] if draining(wish, self._memory) else [])], default=None)
+
+    def _hear(self) -> bool:
+        """Take in what the kernel tells of changes; return whether others may have made one to what is ours."""
+        base = self._applied
+        interfaces = {base.wish.private_interface, *self._routing.default_interfaces} if base else frozenset[str]()
+        altered = self._notices.read(Ours(self._nft.own_generations, self._routing.port, interfaces))
+        self._nft.own_generations.clear()
+        return altered
+
+    def _take_prints(self) -> None:
+        """See how nftables prints what was just written, before others can have altered it."""
+        if self._written.awaits_print():
+            for family in _FAMILIES:
+                observe_table(self._nft, family, self._written)
+        if self._written.chains != self._saved_chains:
+            memory.save_written(self._written_path, self._written)
+            self._saved_chains = dict(self._written.chains)
+
+    def _counted(self, wish: Wish) -> Memory:
+        """Count connections, and return the memory without the gateways that none bears and no pod uses."""
+        self._connections.count(MarkLayout(wish.settings.mark_mask))
+        return forget_gateways(self._memory, wish, self._connections.flows)
+
+    def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> Local:
         known, toggles = remember(wish, known, self._clock(), newborn)
-        local, self._memory = localize(wish, known, self._bearing)
-        self._highest = max([self._highest, *self._memory.marks.values()])
+        # Taken down at once: what follows may fail, and the next try finds nothing toggled any more.
+        self._connections.toggled(toggles)
+        local, self._memory = localize(wish, known, self._connections.flows)
+        self._connections.highest = max([self._connections.highest, *self._memory.marks.values()])
         # Before the kernel bears a mark, the file must know whose it is.
         if self._memory != self._saved_memory:
             memory.save_memory(self._memory_path, self._memory)
             self._saved_memory = self._memory
         self._local = replace(local, leaving=self._still_leaving(wish))
-        return toggles, self._local
+        return self._local
 
     def _still_leaving(self, wish: Wish) -> tuple[Pod, ...]:
         """Return the pods that must go on being shut in: out of the wish, while their interface still stands."""
@@ -251,51 +298,11 @@ class Dataplane:
         repaired += forward.accept_forwarding(wish.private_interface, wish.settings.mark_mask)
         others = self._routing.default_interfaces - {wish.private_interface}
         self._guarded = all(reverse_path_filter(interface) != 1 for interface in others)
+        self._warnings = (() if self._guarded else (_STRICT_WARNING,)) + forward.foreign_drops(self._nft)
         return () if first else tuple(repaired)
 
-    def _warnings(self) -> tuple[str, ...]:
-        strict = (_STRICT_WARNING,)
-        return (() if self._guarded else strict) + forward.foreign_drops(self._nft)
-
-    def _settle_connections(self, wish: Wish, toggles: Toggles) -> None:
-        """End the connections that may not go on after a change; pods' local ones are never touched."""
-        layout = MarkLayout(wish.settings.mark_mask)
-        own = self._routing.own_addresses
-
-        def on_pair(flow: Flow) -> bool:
-            return bool(flow.mark & layout.mask)
-
-        def on_shared_path(flow: Flow) -> bool:
-            return not on_pair(flow) and flow.peer not in own and is_internet(wish, flow.peer)
-
-        now = self._clock()
-        self._unsettled |= dict.fromkeys(toggles.enabled | toggles.disabled, now + BRIEF_SECONDS)
-        for address in [address for address, at in self._unsettled.items() if at <= now]:
-            del self._unsettled[address]
-            left = on_shared_path if has_own_path(wish, address) else on_pair
-            self._conntrack.delete_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
-        for address in toggles.expired:
-            self._conntrack.delete_from(address, on_shared_path)
-        for gateway in removed_gateways(self._memory, wish):
-            self._conntrack.delete_marked(layout.value(self._memory.marks[gateway]), layout.mask)
-
-    def _forget_connections(self, address: str) -> None:
-        if address in self._used_addresses:
-            self._conntrack.delete_from(address)
-
-    def _sweep_dead(self, wish: Wish) -> None:
-        """Delete what removed pods left in conntrack on their way out, some at a time, so that reuse is cheap."""
-        shut_in = {pod.address for pod in self._local.leaving} if self._local else set()
-        dead = sorted(self._removed - set(wish.pods) - shut_in)[:_MAX_SWEPT]
-        for address in dead:
-            self._conntrack.delete_from(address)
-        self._used_addresses.difference_update(dead)
-        self._removed.difference_update(dead)
-
-    def _save_written(self) -> None:
-        if self._written.chains != self._saved_chains:
-            memory.save_written(self._written_path, self._written)
-            self._saved_chains = dict(self._written.chains)
+    def _settle(self, wish: Wish) -> None:
+        self._connections.settle(wish, self._memory, self._routing.own_addresses)
 
 
 def _apply_routing(kernel: RoutingKernel, change: RoutingChange, *, change_nft: Callable[[], None]) -> None:
@@ -314,19 +321,26 @@ def _apply_routing(kernel: RoutingKernel, change: RoutingChange, *, change_nft: 
         kernel.delete_route(route)
 
 
+def _tables(wish: Wish, local: Local, base: _Applied) -> dict[str, Table]:
+    """Return the tables for `wish`; what is as in `base`, and large, isn't made anew."""
+    inet, bridge = base.tables["inet"], base.tables["bridge"]
+    chains, sets = inet.chains, inet.sets
+    known = base.wish
+    if wish.settings != known.settings or (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
+        chains = inet_chains(wish, local)
+    if wish.settings != known.settings or wish.routes is not known.routes:
+        sets = {**sets, **cluster_sets(wish)}
+    return {
+        "inet": replace(inet, chains=chains, sets={**sets, **inet_sets(local)}),
+        "bridge": replace(bridge, sets={**bridge.sets, **bridge_sets(local)}),
+    }
+
+
 def _as_seen(table: Table) -> SeenTable:
     return SeenTable(
         {name: (chain.hook, chain.rules) for name, chain in table.chains.items()},
         {name: each.elements for name, each in table.sets.items()},
     )
-
-
-def _brief(flow: Flow) -> bool:
-    """Tell whether `flow` is no conversation: one-way, or a question and its answer; and isn't TCP.
-
-    Such an entry keeps its path as long as it is fed, or its port used again.
-    """
-    return flow.protocol != socket.IPPROTO_TCP and not flow.assured
 
 
 def _exists(interface: str) -> bool:

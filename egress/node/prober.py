@@ -8,7 +8,9 @@ dead rather than suspect isn't decided here.
 import asyncio
 import logging
 import secrets
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +25,10 @@ ANSWERS_TO_RETURN = 5
 AT_ONCE_ROUNDS = MISSES_TO_SUSPECT + 1
 #: After a round that lasted so many times its due, this process slept, and silence says nothing.
 _LATE = 2.5
+#: A round's answers wait in the socket: this is room for those of some hundreds of gateways.
+_RECEIVE_BUFFER_BYTES = 1 << 20
+#: Datagrams from elsewhere that a round puts up with.
+_STRANGERS = 100
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 
@@ -103,32 +109,44 @@ class Prober:
     async def run(self) -> None:
         """Probe until cancelled. Raises OSError when no socket can be had."""
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Port(self._hear), local_addr=("0.0.0.0", 0))
-        try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
+            port.setblocking(False)
+            port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            port.bind(("0.0.0.0", 0))  # noqa: S104 - on whatever address leads to a gateway; answers are keyed
             due = loop.time()
             while True:
-                self._ask(transport)
+                self._ask(port)
                 due += INTERVAL_SECONDS
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 late = loop.time() - due
+                self._hear(port)
                 if late > INTERVAL_SECONDS * (_LATE - 1):
                     log.warning("the prober slept %.1f s: nothing is concluded from that round", late)
                     due = loop.time()
                     continue
                 self._judge()
-        finally:
-            transport.close()
 
-    def _ask(self, transport: asyncio.DatagramTransport) -> None:
+    def _ask(self, port: socket.socket) -> None:
         for target in self._targets.values() if self._key else ():
             target.heard, target.nonce = False, secrets.token_bytes(probe.NONCE_BYTES)
-            transport.sendto(probe.request(self._key, target.nonce), (target.address, self._port))
+            # A send that fails is silence like any other, and the rounds count that.
+            with suppress(OSError):
+                port.sendto(probe.request(self._key, target.nonce), (target.address, self._port))
 
-    def _hear(self, datagram: bytes, address: str) -> None:
-        target = self._by_address.get(address)
-        answer = probe.read_answer(self._key, datagram) if target else None
-        if target and answer:
-            target.hear(answer)
+    def _hear(self, port: socket.socket) -> None:
+        """Take in the round's answers, all at its end: being woken by each would cost more than all else here."""
+        for _ in range(_STRANGERS + 2 * len(self._targets)):
+            try:
+                datagram, (address, _) = port.recvfrom(probe.ANSWER_BYTES + 1)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.debug("an answer to a probe can't be read: %s", error)
+                continue
+            target = self._by_address.get(address)
+            answer = probe.read_answer(self._key, datagram) if target else None
+            if target and answer:
+                target.hear(answer)
 
     def _judge(self) -> None:
         if not self._key:
@@ -142,17 +160,6 @@ class Prober:
         if health != self._told:
             self._told = health
             self._on_change()
-
-
-class _Port(asyncio.DatagramProtocol):
-    def __init__(self, hear: Callable[[bytes, str], None]) -> None:
-        self._hear = hear
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._hear(data, addr[0])
-
-    def error_received(self, exc: Exception) -> None:
-        """Let it pass: an ICMP error is silence like any other, and the rounds count that."""
 
 
 def _health(target: Target) -> Health:

@@ -32,11 +32,3 @@ def listed(table: NodeSync) -> frozenset[str]:
     Those of draining routes aren't among them: their new connections take the shared path.
     """
     return frozenset(route.namespace for route in table.routes if route.state == "active")
-
-
-def draining(table: NodeSync) -> bool:
-    """Return whether connections are waited for: on a route or a gateway that takes no new ones."""
-    return any(
-        route.state == "draining" or any(gateway.state == "draining" for gateway in route.gateways)
-        for route in table.routes
-    )

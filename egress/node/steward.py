@@ -10,7 +10,6 @@ from typing import Literal, Protocol, TypeVar
 from egress.netkit.desired import Observed, Pod, Wish
 from egress.wire.messages import NodeSync, Route
 
-from . import routes
 from .cni_protocol import TRY_LATER, CniError
 from .config import Config
 from .containers import Containers
@@ -19,9 +18,15 @@ from .worker import Worker
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: Between two looks at the kernel while connections are waited for, and otherwise.
-DRAIN_SECONDS = 1.0
-REST_SECONDS = 10.0
+#: Between two full looks at the kernel, which tells of changes by itself; between two at the containers' files.
+REST_SECONDS = 60.0
+LOOK_SECONDS = 10.0
+#: After a failure the next try comes so soon.
+RETRY_SECONDS = 1.0
+#: Between two full looks that somebody else's changes make necessary, so that a fight costs little.
+GAP_SECONDS = 0.5
+#: Notices that come together are read together.
+DEBOUNCE_SECONDS = 0.02
 #: How long an ADD waits for its rules: less than the plugin waits for the agent.
 POD_SECONDS = 4.0
 #: How long the data plane may take for all it has to do, before it counts as failed.
@@ -34,8 +39,18 @@ class Dataplane(Protocol):
     def start(self, wish: Wish) -> None:
         """Make ready and bring `wish` about; the kernel may hold what an earlier agent left."""
 
+    @property
+    def files(self) -> tuple[int, ...]:
+        """Files that turn readable when something in the kernel changes; any thread may wait for that."""
+
+    def altered(self) -> bool:
+        """Take in what has changed; tell whether others may have altered what is ours."""
+
     def reconcile(self, wish: Wish) -> Observed:
         """Bring `wish` about, and put right what was altered from outside."""
+
+    def change(self, wish: Wish) -> Observed:
+        """Bring a changed `wish` about quickly, trusting that nothing was altered from outside."""
 
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Put the rules for `pod`, which is part of `wish`, in place."""
@@ -78,6 +93,11 @@ class Steward:
         self._indexed: tuple[NodeSync | None, Mapping[str, Route]] = None, {}
         self._suspect: frozenset[str] = frozenset()
         self._settled = asyncio.Event()
+        #: Set when `run` must look up: for a notice of the kernel's, or for another time at which something falls due.
+        self._wake = asyncio.Event()
+        self._noticed = False
+        #: When the kernel is looked at in full, whatever happens, and when it is called for something that falls due.
+        self._look_at = self._due_at = 0.0
         self.status: Literal["ok", "starting", "unsupported", "failed"] = "starting"
         self.detail = ""
         self.observed = Observed()
@@ -102,48 +122,109 @@ class Steward:
         await self._looker.submit(lambda: self._state.save_table(table))
         await self.refresh()
 
-    async def refresh(self) -> None:
-        """Bring about what table, containers and probes want now."""
+    async def refresh(self, *, look: bool = False) -> None:
+        """Bring about what table, containers and probes want now; with a full `look`, whatever others have altered."""
+        loop = asyncio.get_running_loop()
         if self.table is None:
+            self._due_at = loop.time() + REST_SECONDS
             return
         # The wish is read and queued in one step, so that the data plane meets wishes in the order of their making.
         async with self._refreshing:
             try:
                 if self._dataplane is None:
                     self._dataplane = await self._do(self._started, APPLY_SECONDS)
+                    self._listen()
                 dataplane = self._dataplane
-                observed = await self._do(dataplane.reconcile, APPLY_SECONDS)
+                look = look or self.status != "ok" or loop.time() >= self._look_at
+                observed = await self._do(dataplane.reconcile if look else dataplane.change, APPLY_SECONDS)
             except NotAppliedError as error:
+                self._due_at = loop.time() + RETRY_SECONDS
+                self._wake.set()
                 self._tell("failed", str(error))
                 raise
+        if look:
+            self._look_at = loop.time() + REST_SECONDS
+        self._due_at = min(self._look_at, loop.time() + (observed.again_seconds or REST_SECONDS))
+        self._wake.set()
         for repair in observed.repaired:
             log.warning("altered from outside, put right: %s", repair)
         self.observed = observed
         self._tell("ok", "; ".join(observed.warnings))
 
-    async def try_refresh(self) -> None:
+    async def try_refresh(self, *, look: bool = False) -> None:
         """Refresh; a failure is in the log and the status, and `run` tries again."""
         with suppress(NotAppliedError):
-            await self.refresh()
+            await self.refresh(look=look)
 
-    async def look(self) -> None:
-        """Compare the known containers with the runtime's files and their namespaces."""
+    async def look(self) -> bool:
+        """Compare the known containers with the runtime's files and their namespaces; return whether that was news."""
         known = self._containers.known()
         found, gone = await self._looker.submit(lambda: self._containers.look(known))
-        if self._containers.settle(found, gone):
+        news = self._containers.settle(found, gone)
+        if news:
             self._changed()
+        return news
 
     async def run(self) -> None:
         """Look after everything until cancelled: drift, lost events, connections that come to an end."""
-        last_look = 0.0
+        async with asyncio.TaskGroup() as jobs:
+            jobs.create_task(self._watch_containers())
+            jobs.create_task(self._watch_kernel())
+
+    async def _watch_containers(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if await self.look():
+                await self.try_refresh()
+
+    async def _watch_kernel(self) -> None:
+        """Refresh when something falls due, and look in full when others have altered something."""
         loop = asyncio.get_running_loop()
         while True:
-            waits = self.table is not None and routes.draining(self.table)
-            await asyncio.sleep(DRAIN_SECONDS if waits or self.status == "failed" else REST_SECONDS)
-            if loop.time() - last_look >= REST_SECONDS - DRAIN_SECONDS:
-                last_look = loop.time()
-                await self.look()
-            await self.try_refresh()
+            await self._pause()
+            altered = await self._altered()
+            if altered or loop.time() >= self._due_at:
+                await self.try_refresh(look=altered)
+            if altered:
+                await asyncio.sleep(GAP_SECONDS)
+            self._listen()
+
+    async def _pause(self) -> None:
+        """Wait until something falls due, has changed in the kernel, or what falls due is another thing."""
+        seconds = self._due_at - asyncio.get_running_loop().time()
+        # Not wait_for, which in Python 3.11 can lose a cancellation.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _altered(self) -> bool:
+        """Tell whether others have altered what is ours."""
+        dataplane = self._dataplane
+        if dataplane is None or not self._noticed:
+            return False
+        await asyncio.sleep(DEBOUNCE_SECONDS)
+        self._noticed = False
+        try:
+            return await self._do(lambda _wish: dataplane.altered(), POD_SECONDS)
+        except NotAppliedError as error:
+            log.warning("the kernel's notices can't be read, so it is looked at in full: %s", error)
+            return True
+
+    def _listen(self) -> None:
+        """Have the kernel's next notice noted."""
+        for file in self._dataplane.files if self._dataplane else ():
+            asyncio.get_running_loop().add_reader(file, self._notice)
+
+    def _notice(self) -> None:
+        # Deaf until these notices are read: more of them say nothing more.
+        self._turn_deaf()
+        self._noticed = True
+        self._wake.set()
+
+    def _turn_deaf(self) -> None:
+        for file in self._dataplane.files if self._dataplane else ():
+            asyncio.get_running_loop().remove_reader(file)
 
     async def suspect(self, gateways: frozenset[str]) -> None:
         """Keep new connections off `gateways`."""
@@ -185,6 +266,7 @@ class Steward:
 
     async def close(self) -> None:
         """Let go of the kernel, which stays as it is."""
+        self._turn_deaf()
         if dataplane := self._dataplane:
             try:
                 await self._do(lambda _wish: dataplane.close(), POD_SECONDS)

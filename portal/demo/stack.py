@@ -154,7 +154,6 @@ class Stack:
         own = self._own_settings(tls, token, cloud)
         self._folder.write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in own.items()))
         self.environment |= {**own, MARK: str(self.state), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE_DIR)}
-        self.manage("migrate", "--verbosity", "0")
         self.seed = json.loads(self.manage("seed"))
         self._folder.write_private("join-token", self.seed["join_token"])
         save(self._lab_config(tls, token, cloud), self.state / "lab.json")
@@ -192,7 +191,7 @@ class Stack:
         )
 
     def _all_parts(self, page_fd: int, cloud_fd: int) -> dict[str, Part]:
-        """Return all parts but the agents' API in the order of their start: the lab, which takes longest, is last."""
+        """Return all parts but the agents' API, which waits for the lab's networks."""
         redis_socket = self.state / "redis.sock"
         return {
             "redis": Part(
@@ -200,15 +199,15 @@ class Stack:
                          "--appendonly", "no", "--dir", str(self.state)),
                 ready=redis_socket.exists,
             ),
-            "web": Part(command=(*UVICORN, "--fd", str(page_fd)), fds=(page_fd,)),
-            "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip",
-                                    "--without-mingle")),
-            "scheduler": Part(command=(*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "",
-                                       "--loglevel", "WARNING")),
             "lab": Part(
                 command=tuple(lab_command(self.state / "lab.json")),
                 fds=(cloud_fd,), ready=self._lab_answers, ends_at_once=True,
             ),
+            "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip",
+                                    "--without-mingle")),
+            "web": Part(command=(*UVICORN, "--fd", str(page_fd)), fds=(page_fd,)),
+            "scheduler": Part(command=(*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "",
+                                       "--loglevel", "WARNING")),
         }  # fmt: skip
 
     def _agents_part(self, tls: Certificates) -> Part:
@@ -219,11 +218,13 @@ class Stack:
         return Part(command=("nsenter", f"--net={control}", *UVICORN, *where, *files))
 
     def _start_parts(self, tls: Certificates, *, own_redis: bool) -> None:
-        for name in self._parts:
-            if name != "redis" or own_redis:
-                self.start_part(name)
+        """Start all, first of all what the nodes wait for."""
+        if own_redis:
+            self.start_part("redis")
+        self.start_part("lab")
         self._parts["agents"] = self._agents_part(tls)
-        self.start_part("agents")
+        for name in ("agents", "worker", "web", "scheduler"):
+            self.start_part(name)
 
     def _lab_answers(self) -> bool:
         try:

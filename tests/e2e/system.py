@@ -16,6 +16,7 @@ from portal.demo.stack import NODES, Stack
 NODE_NAMES = tuple(node.name for node in NODES)
 #: Addresses that the nodes' containers share.
 SHARED = {node.public_address for node in NODES}
+CONTROL_PLANE = ("agents", "web", "scheduler", "worker", "redis")
 T = TypeVar("T")
 
 
@@ -45,13 +46,15 @@ class System:
         self.lab: LabClient = self.stack.lab()
         self.url = f"http://127.0.0.1:{self.stack.port}"
 
-    def api(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Call the REST API; returns status and parsed body."""
+    def api(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> tuple[int, Any]:
+        """Call the REST API, with `body` as JSON, or as it is where it is bytes; returns status and parsed body."""
         request = urllib.request.Request(
             f"{self.url}/api/v1/{path}",
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Token {self.seed['api_token']}", "Content-Type": "application/json"},
+            data=body if body is None or isinstance(body, bytes) else json.dumps(body).encode(),
+            headers={"Authorization": f"Token {self.seed['api_token']}", "Content-Type": content_type},
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -92,7 +95,21 @@ class System:
         """Disable dedicated egress and wait until its addresses are released."""
         status, body = self.switch(app, "AUTOASSIGN")
         assert status in {200, 202}, body
-        wait_for(f"{app} is released", lambda: not self.egress(app)["dedicated_ips"], 90)
+        wait_for(f"{app} is released", lambda: self.egress(app)["state"] == "off", 90)
+
+    def droplets(self) -> list[str]:
+        """Return the names of the Droplets that there are."""
+        return [droplet["name"] for droplet in self.lab.status()["droplets"]]
+
+    def stop_control_plane(self) -> None:
+        """Leave nothing of the control plane running."""
+        for part in CONTROL_PLANE:
+            self.stack.stop_part(part)
+
+    def start_control_plane(self) -> None:
+        """Start all of the control plane again."""
+        for part in reversed(CONTROL_PLANE):
+            self.stack.start_part(part)
 
     def start_containers(self, *apps: str) -> None:
         """Start one container of each app on each node."""

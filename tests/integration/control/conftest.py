@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
 from tests.factories import make_app, make_cluster, make_node, make_team, make_user
 
@@ -9,14 +10,14 @@ from .fleet import Fleet
 
 
 @pytest.fixture
-def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings) -> FileCloud:
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> FileCloud:
     monkeypatch.setenv("SGT_CLOUD", str(tmp_path / "cloud"))
     settings.EGRESS_PROVIDER = "tests.integration.control.cloud.from_environment"
     return FileCloud(tmp_path / "cloud")
 
 
 @pytest.fixture
-def fleet(db, cloud: FileCloud) -> Fleet:
+def fleet(db: None, cloud: FileCloud) -> Fleet:
     user = make_user()
     cluster = make_cluster()
     nodes = [make_node(cluster), make_node(cluster)]

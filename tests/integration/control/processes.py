@@ -1,13 +1,15 @@
 """Real processes for tests: Redis on a unix socket, a Celery worker, web servers. Always ended, by their ids."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+from django.conf import settings
 from django.db import connection
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,18 +27,33 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
 @contextmanager
 def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` on the test's database until the end of the block."""
-    inherited = {**os.environ, "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}", **environment}
+    inherited = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        "EGRESS_PROVIDER": settings.EGRESS_PROVIDER,
+        **environment,
+    }
     with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=inherited, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=inherited, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         yield process
+    except BaseException:
+        sys.stderr.write(log.read_text()[-8000:])
+        raise
     finally:
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(20)
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children, which share its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(20)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The operators' pages."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -13,7 +15,7 @@ from .fleet import Fleet
 
 
 @pytest.fixture
-def operator(db) -> User:
+def operator(db: None) -> User:
     return User.objects.create_superuser("operator@example.com", "a-long-password")
 
 
@@ -125,7 +127,7 @@ def test_editing_a_cluster_does_not_turn_its_revision_back(page: Client, fleet: 
     assert (fleet.cluster.flow_deadline_seconds, fleet.cluster.revision) == (60, 1)
 
 
-def _act(page: Client, model: str, action: str, *rows, confirmed: bool = False):
+def _act(page: Client, model: str, action: str, *rows: Any, confirmed: bool = False) -> Any:
     url = reverse(f"admin:control_{model}_changelist")
     data = {"action": action, "_selected_action": [str(row.pk) for row in rows]}
     return page.post(url, data | ({"confirmed": "yes"} if confirmed else {}), follow=True)

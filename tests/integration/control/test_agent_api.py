@@ -76,7 +76,7 @@ def sync(cluster: Cluster, applied: int, wait_seconds: int = 0) -> NodeSyncReque
 
 
 @pytest.fixture
-def cluster(db) -> Cluster:
+def cluster(db: None) -> Cluster:
     cluster = make_cluster_and_token()[0]
     make_node(cluster)
     return cluster

@@ -9,19 +9,19 @@ from egress.control.enrolment import enrolment_secret
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.models import Assignment, Cluster, Event, Gateway, Node
 from egress.control.services import egress_disable, egress_enable, node_remove
-from egress.wire.messages import GatewayEnrol, GatewaySyncRequest, NodeJoin, NodeReport, NodeSyncRequest
+from egress.wire.messages import GatewayEnrol, GatewaySyncRequest, NodeJoin, NodeJoined, NodeReport, NodeSyncRequest
 from tests.factories import make_cluster_and_token, make_user
 
 from .fleet import Fleet
 
 
-def join(token: str, name: str = "worker-1", address: str = "10.110.0.21"):
+def join(token: str, name: str = "worker-1", address: str = "10.110.0.21") -> NodeJoined:
     message = NodeJoin(name=name, private_address=address, boot_id="b", agent_version="1")
     return agents.node_join(token=token, message=message)
 
 
 @pytest.fixture
-def joining(db) -> tuple[Cluster, str]:
+def joining(db: None) -> tuple[Cluster, str]:
     return make_cluster_and_token()
 
 

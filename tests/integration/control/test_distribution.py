@@ -15,7 +15,7 @@ def route(namespace: str, pair: int = 1) -> Route:
 
 
 @pytest.fixture
-def cluster(db) -> Cluster:
+def cluster(db: None) -> Cluster:
     return make_cluster()
 
 

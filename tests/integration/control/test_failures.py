@@ -1,9 +1,11 @@
 """Providers that fail, answers that get lost, workers that die: what must never happen doesn't."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from pytest_django import Settings
 
 from egress.control import clock, duplicates, naming, steps
 from egress.control.lease import Lease
@@ -53,7 +55,7 @@ def test_a_passing_error_is_shown_tried_again_later_and_forgotten(enabled: Fleet
     assert len(enabled.cloud.servers()) == 2
 
 
-def test_passing_errors_end_in_error_after_a_limit(enabled: Fleet, settings) -> None:
+def test_passing_errors_end_in_error_after_a_limit(enabled: Fleet, settings: Settings) -> None:
     settings.EGRESS_PROVIDER_ATTEMPTS = 3
     enabled.cloud.fail("create_or_adopt", "provider_unavailable", times=10)
     statuses = [enabled.step().status for _ in range(3)]
@@ -125,7 +127,7 @@ def _killed_once(monkeypatch: pytest.MonkeyPatch, line: str, when: str) -> pytes
     (act,) = (act for act, function in chosen.items() if function.__name__ == line)
     original, deaths = chosen[act], iter([True])
 
-    def dying(*args) -> None:
+    def dying(*args: Any) -> None:
         dies = next(deaths, False)
         if dies and when == "before":
             raise Killed
@@ -139,7 +141,7 @@ def _killed_once(monkeypatch: pytest.MonkeyPatch, line: str, when: str) -> pytes
         def __enter__(self) -> None:
             context.__enter__().setitem(chosen, act, dying)
 
-        def __exit__(self, *exit_info) -> None:
+        def __exit__(self, *exit_info: object) -> None:
             context.__exit__(*exit_info)
             assert next(deaths, None) is None, f"{line} was never reached"
 
@@ -179,7 +181,7 @@ def test_addresses_that_come_late_are_waited_for(enabled: Fleet) -> None:
     assert [gateway.public_address for gateway in enabled.gateways()] == ["203.0.113.1", "203.0.113.2"]
 
 
-def test_a_gateway_that_never_reports_fails_and_is_replaced_on_retry(enabled: Fleet, settings) -> None:
+def test_a_gateway_that_never_reports_fails_and_is_replaced_on_retry(enabled: Fleet, settings: Settings) -> None:
     enabled.step()
     settings.EGRESS_BOOT_LIMIT_SECONDS = -1
     assignment = enabled.step()
@@ -203,7 +205,7 @@ def test_a_server_that_disappears_before_use_is_an_error(enabled: Fleet, monkeyp
 
 
 @pytest.mark.parametrize("status", ["pending", "creating", "booting", "ready", "error"])
-def test_disabling_works_at_every_point_of_provisioning(enabled: Fleet, status: str, settings) -> None:
+def test_disabling_works_at_every_point_of_provisioning(enabled: Fleet, status: str, settings: Settings) -> None:
     if status == "creating":
         enabled.cloud.fail("create_or_adopt", "provider_unavailable", times=3)
     if status == "error":
@@ -229,7 +231,7 @@ def test_disabling_while_nodes_are_told_drains_first(enabled: Fleet) -> None:
     assert enabled.step().status == AssignmentStatus.DRAINING
 
 
-def test_a_deletion_that_fails_goes_on_for_ever_and_says_why(fleet: Fleet, settings) -> None:
+def test_a_deletion_that_fails_goes_on_for_ever_and_says_why(fleet: Fleet, settings: Settings) -> None:
     settings.EGRESS_PROVIDER_ATTEMPTS = 2
     fleet.bring_up()
     egress_disable(app=fleet.app, actor=fleet.user)
@@ -323,7 +325,7 @@ def test_being_woken_while_at_work_means_looking_again(enabled: Fleet, monkeypat
     assert enabled.cloud.servers() == []
 
 
-def test_a_hint_for_a_row_that_is_gone_does_no_harm(db) -> None:
+def test_a_hint_for_a_row_that_is_gone_does_no_harm(db: None) -> None:
     reconcile(uuid4())
 
 

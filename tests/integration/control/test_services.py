@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError
+from pytest_django import Settings
 
 from egress.control import services
 from egress.control.errors import (
@@ -51,7 +52,7 @@ def test_enable_writes_the_wish_the_pair_and_the_event_and_enqueues_after_the_co
 def test_a_broker_that_is_away_fails_no_request(
     fleet: Fleet, django_capture_on_commit_callbacks: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_args, **_fields) -> None:
+    def away(*_args: object, **_fields: object) -> None:
         raise ConnectionError("no broker")
 
     monkeypatch.setattr("celery.current_app.send_task", away)
@@ -147,7 +148,7 @@ def refuse(**_fields: object) -> None:
     raise AdmissionRefused("Add a payment method first.")
 
 
-def test_a_policy_can_refuse_and_is_not_asked_for_what_is_enabled_already(fleet: Fleet, settings) -> None:
+def test_a_policy_can_refuse_but_is_not_asked_about_what_is_enabled(fleet: Fleet, settings: Settings) -> None:
     settings.EGRESS_ADMISSION = [f"{__name__}.refuse"]
     with pytest.raises(AdmissionRefused, match="payment method"):
         egress_enable(app=fleet.app, actor=fleet.user)
@@ -203,7 +204,7 @@ def test_retry_needs_something_that_failed(fleet: Fleet) -> None:
         egress_enable(app=fleet.app, actor=fleet.user)
 
 
-def test_a_cluster_is_made_with_a_join_token_that_is_stored_hashed(db) -> None:
+def test_a_cluster_is_made_with_a_join_token_that_is_stored_hashed(db: None) -> None:
     cluster, token = cluster_create(
         name="c", region="fra1", vpc_id="v", vpc="10.1.0.0/20", local_networks=[], gateway_size="s-2vcpu-2gb"
     )
@@ -214,7 +215,7 @@ def test_a_cluster_is_made_with_a_join_token_that_is_stored_hashed(db) -> None:
     assert Cluster.objects.get().join_token_hash != token_hash(token)
 
 
-def test_a_cluster_with_nonsense_for_a_network_is_refused(db) -> None:
+def test_a_cluster_with_nonsense_for_a_network_is_refused(db: None) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         cluster_create(name="c", region="r", vpc_id="v", vpc="10.1.0.0/20", local_networks=["nonsense"])
     assert not Cluster.objects.exists()

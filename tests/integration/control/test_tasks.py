@@ -1,6 +1,9 @@
 """Every task, run twice: nothing happens twice."""
 
+from collections.abc import Callable
+
 import pytest
+from pytest_django import Settings
 
 from egress.control import tasks
 from egress.control.models import AssignmentStatus, Event
@@ -19,7 +22,7 @@ def test_reconcile_twice_creates_each_server_once(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("task", [tasks.sweep, tasks.watch, tasks.tidy])
-def test_housekeeping_twice_changes_nothing_of_what_is_well(fleet: Fleet, task) -> None:
+def test_housekeeping_twice_changes_nothing_of_what_is_well(fleet: Fleet, task: Callable[[], None]) -> None:
     fleet.bring_up()
     before = Event.objects.count()
     for _ in range(2):
@@ -35,7 +38,7 @@ def test_every_scheduled_task_exists() -> None:
     assert scheduled <= set(celery_app.tasks)
 
 
-def test_no_task_outlives_a_lease_or_is_delivered_again_while_it_runs(settings) -> None:
+def test_no_task_outlives_a_lease_or_is_delivered_again_while_it_runs(settings: Settings) -> None:
     assert settings.CELERY_TASK_SOFT_TIME_LIMIT < settings.CELERY_TASK_TIME_LIMIT < settings.EGRESS_LEASE_SECONDS
     assert settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] > settings.CELERY_TASK_TIME_LIMIT
     assert settings.CELERY_TASK_ACKS_LATE

@@ -1,6 +1,7 @@
 """Every move that is allowed, every one that isn't, and what happens when two make one."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -29,7 +30,7 @@ def _gateway(status: GatewayStatus = GatewayStatus.PENDING) -> Gateway:
 
 
 @pytest.mark.parametrize(("old", "new", "allowed"), ASSIGNMENT_PAIRS)
-def test_assignment_moves(db, old: AssignmentStatus, new: AssignmentStatus, allowed: bool) -> None:
+def test_assignment_moves(db: None, old: AssignmentStatus, new: AssignmentStatus, *, allowed: bool) -> None:
     assignment = _assignment(old)
     since = assignment.status_since
     if allowed:
@@ -45,7 +46,7 @@ def test_assignment_moves(db, old: AssignmentStatus, new: AssignmentStatus, allo
 
 
 @pytest.mark.parametrize(("old", "new", "allowed"), GATEWAY_PAIRS)
-def test_gateway_moves(db, old: GatewayStatus, new: GatewayStatus, allowed: bool) -> None:
+def test_gateway_moves(db: None, old: GatewayStatus, new: GatewayStatus, *, allowed: bool) -> None:
     gateway = _gateway(old)
     if allowed:
         gateway_transition(gateway=gateway, to=new)
@@ -59,7 +60,7 @@ def test_gateway_moves(db, old: GatewayStatus, new: GatewayStatus, allowed: bool
 def test_every_status_can_still_reach_its_end() -> None:
     """No row can get stuck: from each status there is a way out."""
 
-    def reaches(moves, start, end) -> bool:
+    def reaches(moves: Any, start: Any, end: Any) -> bool:
         seen, todo = set(), [start]
         while todo:
             status = todo.pop()
@@ -71,7 +72,7 @@ def test_every_status_can_still_reach_its_end() -> None:
     assert all(reaches(GATEWAY_MOVES, status, GatewayStatus.DELETED) for status in GatewayStatus)
 
 
-def test_of_two_movers_one_loses_and_writes_nothing(db) -> None:
+def test_of_two_movers_one_loses_and_writes_nothing(db: None) -> None:
     first = _assignment()
     second = Assignment.objects.get()
     assignment_transition(assignment=first, to=AssignmentStatus.ERROR)
@@ -81,7 +82,7 @@ def test_of_two_movers_one_loses_and_writes_nothing(db) -> None:
     assert Event.objects.filter(kind="status").count() == 1
 
 
-def test_other_fields_move_with_the_status_or_not_at_all(db) -> None:
+def test_other_fields_move_with_the_status_or_not_at_all(db: None) -> None:
     gateway = _gateway(GatewayStatus.CREATING)
     stale = Gateway.objects.get()
     gateway_transition(gateway=gateway, to=GatewayStatus.BOOTING, server_id="1")
@@ -90,10 +91,15 @@ def test_other_fields_move_with_the_status_or_not_at_all(db) -> None:
     assert Gateway.objects.get().server_id == "1"
 
 
-def test_a_transaction_that_fails_takes_the_move_and_its_event_back(db) -> None:
+def test_a_transaction_that_fails_takes_the_move_and_its_event_back(db: None) -> None:
     assignment = _assignment()
-    with pytest.raises(RuntimeError), transaction.atomic():
-        assignment_transition(assignment=assignment, to=AssignmentStatus.ERROR)
-        raise RuntimeError
+
+    def move_and_fail() -> None:
+        with transaction.atomic():
+            assignment_transition(assignment=assignment, to=AssignmentStatus.ERROR)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        move_and_fail()
     assert Assignment.objects.get().status == AssignmentStatus.PROVISIONING
     assert not Event.objects.filter(kind="status").exists()

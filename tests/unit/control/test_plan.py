@@ -1,6 +1,7 @@
 """What is decided, for each thing that can be seen."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,18 +15,18 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 A, B = UUID(int=1), UUID(int=2)
 
 
-def gateway(slot: int = 0, status: GatewayStatus = GatewayStatus.READY, **fields) -> GatewayFacts:
+def gateway(slot: int = 0, status: GatewayStatus = GatewayStatus.READY, **fields: Any) -> GatewayFacts:
     ready = {"addressed": True, "forwarding": True, "acknowledged": True, "reported_at": NOW}
     values = ready if status == GatewayStatus.READY else {}
     return GatewayFacts(**{"id": (A, B)[slot], "slot": slot, "status": status, "since": NOW, **values, **fields})
 
 
-def facts(status: AssignmentStatus = AssignmentStatus.PROVISIONING, **fields) -> Facts:
+def facts(status: AssignmentStatus = AssignmentStatus.PROVISIONING, **fields: Any) -> Facts:
     defaults = {"now": NOW, "wish": Wish.ENABLED, "since": NOW, "gateways": (gateway(0), gateway(1))}
     return Facts(**{**defaults, "status": status, **fields})
 
 
-def act(*args, **fields) -> Act:
+def act(*args: Any, **fields: Any) -> Act:
     return next_step(facts(*args, **fields)).act
 
 
@@ -178,9 +179,7 @@ _GATEWAYS = st.builds(
     acknowledged=st.booleans(),
     reported_at=st.sampled_from([None, NOW, NOW - timedelta(minutes=11)]),
 )
-_NODES = st.builds(
-    NodeFacts, applied=st.booleans(), working=st.booleans(), flows=st.sampled_from([None, 0, 5])
-)
+_NODES = st.builds(NodeFacts, applied=st.booleans(), working=st.booleans(), flows=st.sampled_from([None, 0, 5]))
 
 
 @given(
@@ -191,7 +190,15 @@ _NODES = st.builds(
     targeted=st.booleans(),
     polled=st.booleans(),
 )
-def test_nothing_that_can_be_seen_makes_it_do_harm(status, wish, gateways, nodes, targeted, polled) -> None:
+def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests on
+    *,
+    status: AssignmentStatus,
+    wish: Wish,
+    gateways: list[GatewayFacts],
+    nodes: list[NodeFacts],
+    targeted: bool,
+    polled: bool,
+) -> None:
     seen = facts(
         status,
         wish=wish,

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.exceptions import ValidationError
+from pytest_django import Settings
 
 from egress.control import naming
 from egress.control.health import gateway_health, node_health
@@ -23,7 +24,7 @@ FRESH, OLD = NOW - timedelta(seconds=30), NOW - timedelta(seconds=31)
         (True, OLD, "unhealthy"),
     ],
 )
-def test_gateway_health(forwarding: bool, reported_at: datetime | None, expected: str) -> None:
+def test_gateway_health(*, forwarding: bool, reported_at: datetime | None, expected: str) -> None:
     assert gateway_health(forwarding=forwarding, reported_at=reported_at, now=NOW) == expected
 
 
@@ -55,7 +56,7 @@ def test_tags_that_name_no_gateway_give_none(tags: tuple[str, ...]) -> None:
     assert naming.gateway_of(tags) is None
 
 
-def test_names_hold_the_installation_and_the_gateway(settings) -> None:
+def test_names_hold_the_installation_and_the_gateway(settings: Settings) -> None:
     settings.INSTALLATION_ID = "eu"
     assert naming.server_name(UUID(int=1)) == "sg-eu-00000000-0000-0000-0000-000000000001"
 

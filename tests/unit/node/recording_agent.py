@@ -29,8 +29,20 @@ class Recorder:
 
     def reconcile(self, wish: Wish) -> Observed:
         self._note("reconcile", wish)
+        return self._observed()
+
+    def _observed(self) -> Observed:
         flows = self._path.with_suffix(".flows")
         return Observed(flows=json.loads(flows.read_text()) if flows.exists() else {})
+
+    files = ()
+
+    def altered(self) -> bool:
+        return False
+
+    def change(self, wish: Wish) -> Observed:
+        self._note("change", wish)
+        return self._observed()
 
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         self._note("pod_added", wish, pod.address)
@@ -81,7 +93,7 @@ async def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     # A minute's worth of looking after things in seconds.
-    steward.REST_SECONDS = 2.0
+    steward.REST_SECONDS = steward.LOOK_SECONDS = 2.0
     await Agent(read_config(arguments.config), lambda: Recorder(arguments.record), Blind).run()
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from egress.node.routes import draining, listed, merge
+from egress.node.routes import listed, merge
 from egress.wire.codec import WireError
 
 from .rig import route, table
@@ -42,9 +42,3 @@ def test_a_key_that_is_not_hex_is_refused() -> None:
 
 def test_only_active_routes_hold_containers_back() -> None:
     assert listed(table(route("a"), route("b", 2, state="draining"))) == {"a"}
-
-
-def test_a_draining_gateway_is_waited_for_like_a_draining_route() -> None:
-    first, second = route("a").gateways
-    half = replace(route("a"), gateways=(replace(first, state="draining"), second))
-    assert [draining(table(item)) for item in (route("a"), route("a", state="draining"), half)] == [False, True, True]

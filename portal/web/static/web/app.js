@@ -51,7 +51,8 @@
 
   // --- confirmation in a dialog ---------------------------------------------------------------------------------------
 
-  document.addEventListener("htmx:afterSwap", (event) => {
+  // Once it is settled: htmx moves the focus then, which would take it from whoever is already typing.
+  document.addEventListener("htmx:afterSettle", (event) => {
     const dialog = event.detail.target.closest("dialog");
     if (dialog && !dialog.open) dialog.showModal();
   });

@@ -1,6 +1,7 @@
 """What a failed call to the provider leads to."""
 
 import pytest
+from pytest_django import Settings
 
 from egress.control.failures import GiveUp, TryAgain, backoff_seconds, stopped_message, trying_message, verdict
 from egress.control.plan import Act
@@ -24,7 +25,7 @@ def test_lasting_errors_stop_a_creation_at_once(kind: type[ProviderError]) -> No
 
 
 @pytest.mark.parametrize("kind", PASSING)
-def test_passing_errors_are_tried_again_up_to_a_limit(kind: type[ProviderError], settings) -> None:
+def test_passing_errors_are_tried_again_up_to_a_limit(kind: type[ProviderError], settings: Settings) -> None:
     settings.EGRESS_PROVIDER_ATTEMPTS = 5
     decisions = [verdict(kind("hm"), Act.CREATE, attempts=attempts) for attempts in range(1, 6)]
     assert all(isinstance(decision, TryAgain) for decision in decisions[:4])
@@ -36,7 +37,7 @@ def test_a_deletion_is_never_given_up(kind: type[ProviderError]) -> None:
     assert isinstance(verdict(kind("no"), Act.DELETE, attempts=1000), TryAgain)
 
 
-def test_pauses_double_and_are_bounded(settings) -> None:
+def test_pauses_double_and_are_bounded(settings: Settings) -> None:
     settings.EGRESS_BACKOFF_MAX_SECONDS = 60
     assert [backoff_seconds(attempts, 1.0) for attempts in (1, 2, 3, 7, 100)] == [1, 2, 4, 60, 60]
     assert backoff_seconds(3, 0.0) == 2

@@ -1,0 +1,116 @@
+"""What becomes of pods' connections: which are counted, which may not go on after a change, and when.
+
+What is remembered here isn't kept on disk: what a crash leaves undone ends at its deadline.
+"""
+
+import socket
+from collections.abc import Callable, Collection, Mapping
+
+from egress.netkit.conntrack import Conntrack, Flow
+from egress.netkit.desired import Wish
+from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, removed_gateways
+from egress.netkit.marks import MarkLayout
+
+#: Each takes a walk through conntrack.
+_MAX_SWEPT = 10
+#: Between two rounds of tidying up after pods.
+SWEEP_SECONDS = 5.0
+#: What was just asked when an app is toggled has this long to be answered on the path that it took.
+BRIEF_SECONDS = 5.0
+
+
+class Connections:
+    """The connections of this node's pods, in the caller's network namespace; `clock` gives Unix time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._conntrack = Conntrack()
+        #: Open connections by the number of their gateway, at the last count; a number that is borne can have none.
+        self.flows: Mapping[int, int] = {}
+        #: The highest number ever given: no connection bears more.
+        self.highest = 0
+        #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
+        self._used: set[str] = set()
+        self._removed: set[str] = set()
+        self._unsettled: dict[str, float] = {}
+        self._expired: set[str] = set()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._conntrack.close()
+
+    def adopt(self, layout: MarkLayout, numbers: Collection[int]) -> None:
+        """Learn what there is; `numbers` are those that gateways have."""
+        borne = self._conntrack.open_by_mark(layout.mask, layout.mask)
+        self.highest = max([*numbers, *map(layout.number, borne)], default=0)
+        self._used = self._conntrack.sources()
+
+    def count(self, layout: MarkLayout) -> None:
+        """Count the open ones on each gateway; takes some walks through conntrack."""
+        counts = self._conntrack.open_by_mark(layout.mask, layout.value(self.highest))
+        self.flows = {layout.number(mark): count for mark, count in counts.items()}
+
+    def toggled(self, toggles: Toggles) -> None:
+        """Take down what `settle` must see to, now or later."""
+        until = self._clock() + BRIEF_SECONDS
+        self._unsettled |= dict.fromkeys(toggles.enabled | toggles.disabled, until)
+        self._expired |= toggles.expired
+
+    def settle(self, wish: Wish, memory: Memory, own: Collection[str]) -> None:
+        """End those that may not go on after a change; pods' local ones, and with the node's `own` addresses, stay."""
+        layout = MarkLayout(wish.settings.mark_mask)
+
+        def on_pair(flow: Flow) -> bool:
+            return bool(flow.mark & layout.mask)
+
+        def on_shared_path(flow: Flow) -> bool:
+            return not on_pair(flow) and flow.peer not in own and is_internet(wish, flow.peer)
+
+        now = self._clock()
+        for address in [address for address, at in self._unsettled.items() if at <= now]:
+            left = on_shared_path if has_own_path(wish, address) else on_pair
+            self._conntrack.delete_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
+            del self._unsettled[address]
+        for address in sorted(self._expired):
+            self._conntrack.delete_from(address, on_shared_path)
+            self._expired.discard(address)
+        for gateway in removed_gateways(memory, wish):
+            self._conntrack.delete_marked(layout.value(memory.marks[gateway]), layout.mask)
+
+    def born(self, address: str) -> None:
+        """Delete what whoever had `address` before left: its heir must not meet it."""
+        if address in self._used:
+            self._conntrack.delete_from(address)
+        self._used.add(address)
+        self._removed.discard(address)
+
+    def died(self, address: str) -> None:
+        """Delete those of the pod that was removed from `address`; what it still begins then is swept later."""
+        self._conntrack.delete_from(address)
+        self._removed.add(address)
+
+    def sweep(self, alive: Collection[str], shut_in: Collection[str]) -> None:
+        """Delete what removed pods left on their way out, some at a time, so that reuse of their addresses is cheap.
+
+        `alive` are the addresses of pods, `shut_in` those of removed ones whose interface still stands.
+        """
+        self._used.update(alive)
+        self._removed.difference_update(alive)
+        dead = sorted(self._removed.difference(shut_in))[:_MAX_SWEPT]
+        for address in dead:
+            self._conntrack.delete_from(address)
+        self._used.difference_update(dead)
+        self._removed.difference_update(dead)
+
+    def due(self) -> list[float]:
+        """Return when something is to be done, as Unix times."""
+        swept = [self._clock() + SWEEP_SECONDS] if self._removed else []
+        return [*self._unsettled.values(), *swept]
+
+
+def _brief(flow: Flow) -> bool:
+    """Tell whether `flow` is no conversation: one-way, or a question and its answer; and isn't TCP.
+
+    Such an entry keeps its path as long as it is fed, or its port used again.
+    """
+    return flow.protocol != socket.IPPROTO_TCP and not flow.assured
