@@ -11,8 +11,8 @@ from egress.netkit.desired import Wish
 from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, removed_gateways
 from egress.netkit.marks import MarkLayout
 
-#: Each takes a walk through conntrack.
-_MAX_SWEPT = 10
+#: Addresses seen to in one call. Each takes a walk through conntrack, and starting pods wait meanwhile.
+_MAX_SWEPT = _MAX_SETTLED = 5
 #: Between two rounds of tidying up after pods.
 SWEEP_SECONDS = 5.0
 #: What was just asked when an app is toggled has this long to be answered on the path that it took.
@@ -57,7 +57,10 @@ class Connections:
         self._expired |= toggles.expired
 
     def settle(self, wish: Wish, memory: Memory, own: Collection[str]) -> None:
-        """End those that may not go on after a change; pods' local ones, and with the node's `own` addresses, stay."""
+        """End those that may not go on after a change, those of some pods at a time.
+
+        Pods' local ones, and those with the node's `own` addresses, stay.
+        """
         layout = MarkLayout(wish.settings.mark_mask)
 
         def on_pair(flow: Flow) -> bool:
@@ -67,11 +70,11 @@ class Connections:
             return not on_pair(flow) and flow.peer not in own and is_internet(wish, flow.peer)
 
         now = self._clock()
-        for address in [address for address, at in self._unsettled.items() if at <= now]:
+        for address in [address for address, at in self._unsettled.items() if at <= now][:_MAX_SETTLED]:
             left = on_shared_path if has_own_path(wish, address) else on_pair
             self._conntrack.delete_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
             del self._unsettled[address]
-        for address in sorted(self._expired):
+        for address in sorted(self._expired)[:_MAX_SETTLED]:
             self._conntrack.delete_from(address, on_shared_path)
             self._expired.discard(address)
         for gateway in removed_gateways(memory, wish):
@@ -104,8 +107,9 @@ class Connections:
 
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""
-        swept = [self._clock() + SWEEP_SECONDS] if self._removed else []
-        return [*self._unsettled.values(), *swept]
+        now = self._clock()
+        swept = [now + SWEEP_SECONDS] if self._removed else []
+        return [*self._unsettled.values(), *swept, *([now] if self._expired else [])]
 
 
 def _brief(flow: Flow) -> bool:

@@ -183,9 +183,7 @@ class Dataplane:
             door.close()
 
     def _change_pods(self, wish: Wish, newborn: str = "") -> None:
-        if self._change(wish, self._memory, newborn):
-            self._settle(wish)
-        else:
+        if not self._change(wish, self._memory, newborn):
             self.reconcile(wish)
 
     def _change(self, wish: Wish, known: Memory, newborn: str = "") -> bool:
@@ -205,7 +203,7 @@ class Dataplane:
     def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
         """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
         self._take_prints()
-        self._settle(wish)
+        self._connections.settle(wish, self._memory, self._routing.own_addresses)
         leaving = self._local.leaving if self._local else ()
         self._connections.sweep(wish.pods, {pod.address for pod in leaving})
         flows, marks = self._connections.flows, self._memory.marks
@@ -300,9 +298,6 @@ class Dataplane:
         self._guarded = all(reverse_path_filter(interface) != 1 for interface in others)
         self._warnings = (() if self._guarded else (_STRICT_WARNING,)) + forward.foreign_drops(self._nft)
         return () if first else tuple(repaired)
-
-    def _settle(self, wish: Wish) -> None:
-        self._connections.settle(wish, self._memory, self._routing.own_addresses)
 
 
 def _apply_routing(kernel: RoutingKernel, change: RoutingChange, *, change_nft: Callable[[], None]) -> None:

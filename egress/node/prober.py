@@ -112,7 +112,7 @@ class Prober:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
             port.setblocking(False)
             port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-            port.bind(("0.0.0.0", 0))  # noqa: S104 - on whatever address leads to a gateway; answers are keyed
+            port.bind(("0.0.0.0", 0))
             due = loop.time()
             while True:
                 self._ask(port)

@@ -25,6 +25,8 @@ LOOK_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 #: Between two full looks that somebody else's changes make necessary, so that a fight costs little.
 GAP_SECONDS = 0.5
+#: From the removal of a pod to what is left to do after it.
+TIDY_SECONDS = 5.0
 #: Notices that come together are read together.
 DEBOUNCE_SECONDS = 0.02
 #: How long an ADD waits for its rules: less than the plugin waits for the agent.
@@ -263,6 +265,9 @@ class Steward:
             await self._do(lambda wish: dataplane.pod_removed(wish, address), POD_SECONDS)
         except NotAppliedError as error:
             log.warning("%s can't be cleaned up after now: %s", address, error)
+        # What the pod's last packets leave in conntrack goes then.
+        self._due_at = min(self._due_at, asyncio.get_running_loop().time() + TIDY_SECONDS)
+        self._wake.set()
 
     async def close(self) -> None:
         """Let go of the kernel, which stays as it is."""

@@ -58,6 +58,12 @@ class StateFolder:
             self._lock.close()
             self._lock = None
 
+    def make(self, name: str) -> Path:
+        """Make a folder in it for its owner only."""
+        made = self.path / name
+        made.mkdir(mode=0o700)
+        return made
+
     def write_private(self, name: str, text: str) -> None:
         """Write a file that only its owner can read."""
         with os.fdopen(os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

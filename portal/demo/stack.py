@@ -153,7 +153,14 @@ class Stack:
         tls = certificates(self.state)
         own = self._own_settings(tls, token, cloud)
         self._folder.write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in own.items()))
-        self.environment |= {**own, MARK: str(self.state), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(BASE_DIR)}
+        self.environment |= {
+            **own,
+            MARK: str(self.state),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(BASE_DIR),
+            # What a killed worker leaves in its temporary folder is in ours, then.
+            "TMPDIR": str(self._folder.make("tmp")),
+        }
         self.seed = json.loads(self.manage("seed"))
         self._folder.write_private("join-token", self.seed["join_token"])
         save(self._lab_config(tls, token, cloud), self.state / "lab.json")

@@ -68,10 +68,10 @@ def loads(system: System) -> Iterator[list[Load]]:
 
 
 def test_toggling_under_load_cuts_and_loses_nothing(system: System, loads: list[Load]) -> None:
-    with system.holding(APP, node=NODE_NAMES[0], seconds=40) as shared:
+    with system.holding(APP, node=NODE_NAMES[0], seconds=30) as shared:
         addresses = system.enable(APP)
         active_at = time.time()
-        with system.holding(APP, node=NODE_NAMES[1], seconds=15) as dedicated:
+        with system.holding(APP, node=NODE_NAMES[1], seconds=8) as dedicated:
             time.sleep(2)
             disabled_at = time.time()
             system.disable(APP)
@@ -87,7 +87,7 @@ def test_toggling_under_load_cuts_and_loses_nothing(system: System, loads: list[
 
 def test_disabling_waits_for_connections_that_are_open(system: System) -> None:
     addresses = system.enable(APP)
-    with system.holding(APP, node=NODE_NAMES[0], seconds=25) as held:
+    with system.holding(APP, node=NODE_NAMES[0], seconds=15) as held:
         status, body = system.switch(APP, "AUTOASSIGN")
         assert status in {200, 202}, body
         wait_for("new connections are shared", lambda: system.seen(APP, "tcp", 1, node=NODE_NAMES[0]) <= SHARED)

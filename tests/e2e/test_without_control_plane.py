@@ -1,7 +1,7 @@
 """The data path outlives the control plane: its web servers, its agent API, its workers and its broker are gone.
 
-browser ╳ portal/web   ╳ Celery worker   ╳ agent API
-                                            ╎
+(portal/web, Celery worker, scheduler, Redis and agent API are stopped)
+
 shop-api ── node (agent, routes on disk) ── VPC ── gateways ── observer 192.0.2.80
 """
 

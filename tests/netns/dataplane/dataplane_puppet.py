@@ -186,6 +186,22 @@ class Deeds:
             if said != b"tell":
                 datagrams.sendto(address[0].encode(), address)
 
+    def answer_probes(self, host: str, key: str) -> None:
+        """Answer nodes' probes at `host` as a gateway that forwards does."""
+        from egress.wire import probe
+
+        def answer() -> None:
+            while True:
+                request, sender = datagrams.recvfrom(200)
+                nonce = probe.read_request(bytes.fromhex(key), request)
+                if nonce:
+                    reply = probe.answer(bytes.fromhex(key), nonce, flags=probe.FORWARDING, boot_id="b")
+                    datagrams.sendto(reply, sender)
+
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        datagrams.bind((host, probe.PORT))
+        threading.Thread(target=answer, daemon=True).start()
+
     def sniff(self, interface: str) -> None:
         """Count IPv4 packets that arrive on `interface`, by "source>destination"."""
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
@@ -222,8 +238,13 @@ class Deeds:
         self.dataplane.start(_wish(wish))
 
     def reconcile(self, wish: dict) -> dict:
-        seen = self.dataplane.reconcile(_wish(wish))
-        return {"flows": dict(seen.flows), "repaired": list(seen.repaired), "warnings": list(seen.warnings)}
+        return _told(self.dataplane.reconcile(_wish(wish)))
+
+    def change(self, wish: dict) -> dict:
+        return _told(self.dataplane.change(_wish(wish)))
+
+    def altered(self) -> bool:
+        return self.dataplane.altered()
 
     def pod_added(self, wish: dict, pod: dict) -> None:
         from egress.netkit.desired import Pod
@@ -235,6 +256,15 @@ class Deeds:
 
     def uninstall(self) -> None:
         self.dataplane.uninstall()
+
+
+def _told(seen: object) -> dict:
+    return {
+        "flows": dict(seen.flows),
+        "repaired": list(seen.repaired),
+        "warnings": list(seen.warnings),
+        "again_seconds": seen.again_seconds,
+    }
 
 
 def _wish(terms: dict) -> object:

@@ -11,7 +11,9 @@ from egress.netkit.errors import DataplaneError
 from egress.netkit.local import (
     Local,
     Memory,
+    draining,
     forget_gateways,
+    idle_gateways,
     is_internet,
     localize,
     not_internet,
@@ -346,3 +348,26 @@ def test_collisions_name_what_others_hold() -> None:
     assert "52010" in told
     assert "200" not in told.replace("52000", "")
     assert collisions(wish(), [Rule(priority=32766, action="lookup", target=254)], [200]) == ()
+
+
+def test_a_draining_gateway_is_waited_for_like_a_draining_route() -> None:
+    half = route(gateways=(gateway(0, state="draining"), gateway(1)))
+    memory = Memory(marks={"gw-7-0": 1, "gw-7-1": 2})
+    for pods in ((), (pod(1),)):
+        assert [draining(wish(*pods, routes=(each,)), memory) for each in (route(), route(state="draining"), half)] == [
+            False,
+            True,
+            True,
+        ]
+
+
+def test_a_drain_of_gateways_without_a_mark_here_is_not_waited_for() -> None:
+    elsewhere = route("blog", pair=9, state="draining")
+    assert not draining(wish(pod(1), routes=(route(), elsewhere)), Memory(marks={"gw-7-0": 1, "gw-7-1": 2}))
+
+
+def test_gateways_whose_pods_have_gone_are_idle_but_not_removed() -> None:
+    memory = Memory(marks={"gw-7-0": 1, "gw-7-1": 2, "gw-gone": 3})
+    assert idle_gateways(memory, wish(pod(1), routes=(route(),))) == {"gw-gone"}
+    assert idle_gateways(memory, wish(routes=(route(),))) == set(memory.marks)
+    assert removed_gateways(memory, wish(routes=(route(),))) == {"gw-gone"}

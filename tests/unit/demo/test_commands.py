@@ -1,0 +1,31 @@
+from argparse import ArgumentTypeError
+
+import pytest
+
+from portal.demo.management.commands.demo import a_port, greeting
+from portal.demo.management.commands.lab import fault_lines
+
+
+@pytest.mark.parametrize(("text", "port"), [("0", 0), ("8000", 8000), ("65535", 65_535)])
+def test_a_port_is_a_number(text: str, port: int) -> None:
+    assert a_port(text) == port
+
+
+@pytest.mark.parametrize("text", ["", "-1", "80a", "65536", "8000.0", "99999999999999999999"])
+def test_anything_else_is_no_port(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="a port is a number up to 65535"):
+        a_port(text)
+
+
+def test_the_greeting_has_address_log_ins_and_token() -> None:
+    seed = {"customer": "c@x.example", "admin": "a@x.example", "password": "pass-word", "api_token": "sgt_1"}
+    lines = greeting(8123, seed).splitlines()
+    assert "Sluicegate is running: http://localhost:8123/" in lines
+    assert "Customer:  c@x.example  password pass-word" in lines
+    assert "Admin:     a@x.example  password pass-word  http://localhost:8123/admin/" in lines
+    assert "API token: sgt_1" in lines
+
+
+def test_waiting_faults_read_well() -> None:
+    assert fault_lines([]) == ["no fault is waiting"]
+    assert fault_lines([{"kind": "slow", "operation": "*", "left": 3}])[0].split() == ["slow", "at", "*", "3", "more"]
