@@ -27,11 +27,12 @@ _ALL_INTERFACES = -1
 class Ours:
     """What tells our own changes from others', and our interfaces from pods'.
 
-    `generations` are our transactions' numbers, `port` is the netlink port that our routing changes come from.
+    `generations` are our transactions' numbers, `port` is the netlink port that our routing changes come from
+    (the kernel's own is 0).
     """
 
     generations: Collection[int] = frozenset()
-    port: int = 0
+    port: int = -1
     interfaces: Collection[str] = field(default_factory=frozenset)
 
 

@@ -32,7 +32,7 @@ class StateFolder:
 
         Raises StackError when another stack has it, or when it holds files that no stack made.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = {entry.name for entry in self.path.iterdir()}
         if names and LOCK not in names:
             raise StackError(
@@ -46,6 +46,8 @@ class StateFolder:
             lock.close()
             raise StackError(f"Another demo is running in {self.path}: stop it first.") from None
         self._lock = lock
+        # The database in it has password hashes and keys.
+        self.path.chmod(0o700)
         end_remains(self.path)
         for entry in self.path.iterdir():
             if entry.name != LOCK:

@@ -18,17 +18,16 @@ TOOLS = {
     "nft": "nftables",
     "conntrack": "conntrack",
 }
-REDIS = {"redis-server": "redis-server"}
 PLUGINS = ("bridge", "ptp", "host-local")
 #: The kernel's bound for the path of a unix socket is 107 bytes; the lab's configuration takes 100.
 MAX_SOCKET_PATH_BYTES = 100
 
 
-def check_machine(*, own_redis: bool) -> None:
+def check_machine() -> None:
     """Raise StackError where the stack can't run: not root, or something isn't installed."""
     if os.geteuid() != 0:
         raise StackError("This release's demo makes network namespaces and needs root: run it as root.")
-    lacking = missing(TOOLS | (REDIS if own_redis else {}), shutil.which)
+    lacking = missing(TOOLS, shutil.which)
     if not all(any((folder / plugin).exists() for folder in PLUGIN_FOLDERS) for plugin in PLUGINS):
         lacking["CNI plugins"] = "containernetworking-plugins"
     if lacking:

@@ -7,6 +7,7 @@ killed stack left behind is found by its mark in the environment and ended by th
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,8 +73,8 @@ class Stack:
 
         Raises StackError with one clear line; also when it is cancelled.
         """
-        own_redis = "CELERY_BROKER_URL" not in self.environment
-        check_machine(own_redis=own_redis)
+        check_machine()
+        own_redis = self._choose_broker()
         for name in ("redis.sock", "lab.sock"):
             check_socket_path(self.state / name)
         try:
@@ -131,6 +132,16 @@ class Stack:
         self._running.wait(name, ready)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _choose_broker(self) -> bool:
+        """Settle on a broker; returns whether that is a Redis of our own."""
+        if "CELERY_BROKER_URL" in self.environment:
+            return False
+        if shutil.which("redis-server"):
+            return True
+        # Slower and it loses messages, which is good enough: they are hints, and the sweep makes up for them.
+        self._settings["CELERY_BROKER_URL"] = f"sqla+sqlite:///{self.state / 'broker.sqlite3'}"
+        return False
 
     def _listen(self, port: int) -> socket.socket:
         """Listen for a part, which inherits the socket and gets it again when it is restarted."""
@@ -210,8 +221,8 @@ class Stack:
                 command=tuple(lab_command(self.state / "lab.json")),
                 fds=(cloud_fd,), ready=self._lab_answers, ends_at_once=True,
             ),
-            "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip",
-                                    "--without-mingle")),
+            "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "WARNING",
+                                    "--without-gossip", "--without-mingle")),
             "web": Part(command=(*UVICORN, "--fd", str(page_fd)), fds=(page_fd,)),
             "scheduler": Part(command=(*CELERY, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "",
                                        "--loglevel", "WARNING")),

@@ -241,7 +241,8 @@ class Deeds:
         return _told(self.dataplane.reconcile(_wish(wish)))
 
     def change(self, wish: dict) -> dict:
-        return _told(self.dataplane.change(_wish(wish)))
+        seen = self.dataplane.change(_wish(wish))
+        return {**_told(seen), "again_seconds": seen.again_seconds}
 
     def altered(self) -> bool:
         return self.dataplane.altered()
@@ -259,12 +260,7 @@ class Deeds:
 
 
 def _told(seen: object) -> dict:
-    return {
-        "flows": dict(seen.flows),
-        "repaired": list(seen.repaired),
-        "warnings": list(seen.warnings),
-        "again_seconds": seen.again_seconds,
-    }
+    return {"flows": dict(seen.flows), "repaired": list(seen.repaired), "warnings": list(seen.warnings)}
 
 
 def _wish(terms: dict) -> object:

@@ -19,7 +19,7 @@ def test_a_package_is_named_once() -> None:
 def test_without_root_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs.os, "geteuid", lambda: 1000)
     with pytest.raises(StackError, match="needs root") as refused:
-        check_machine(own_redis=True)
+        check_machine()
     assert "\n" not in str(refused.value)
 
 
@@ -34,18 +34,11 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("bare_machine")
 def test_everything_missing_is_one_line_that_says_what_to_install() -> None:
     with pytest.raises(StackError) as refused:
-        check_machine(own_redis=True)
+        check_machine()
     assert str(refused.value) == (
-        "Not found on this machine: ip, nsenter, setpriv, unshare, nft, conntrack, redis-server, CNI plugins. "
-        "Install: apt-get install conntrack containernetworking-plugins iproute2 nftables redis-server util-linux"
+        "Not found on this machine: ip, nsenter, setpriv, unshare, nft, conntrack, CNI plugins. "
+        "Install: apt-get install conntrack containernetworking-plugins iproute2 nftables util-linux"
     )
-
-
-@pytest.mark.usefixtures("bare_machine")
-def test_with_a_broker_of_its_own_no_redis_is_needed() -> None:
-    with pytest.raises(StackError) as refused:
-        check_machine(own_redis=False)
-    assert "redis" not in str(refused.value)
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused_with_its_length() -> None:

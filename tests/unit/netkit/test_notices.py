@@ -31,8 +31,8 @@ def end(number: int) -> tuple[int, bytes]:
     return NEW_GENERATION, nft(0) + attribute(1, struct.pack(">I", number))
 
 
-def aliens(*notices: tuple[int, bytes], ours: Ours = Ours(generations={7})) -> list[bool]:
-    transaction = Transaction()
+def aliens(*notices: tuple[int, bytes]) -> list[bool]:
+    transaction, ours = Transaction(), Ours(generations={7})
     return [transaction.ends_alien(kind, message, ours) for kind, message in notices]
 
 
@@ -48,7 +48,7 @@ def aliens(*notices: tuple[int, bytes], ours: Ours = Ours(generations={7})) -> l
         ((NEW_RULE, nft(socket.AF_INET6, "filter", "FORWARD")), False),
     ],
 )
-def test_a_transaction_matters_when_it_touches_what_is_ours(notice: tuple[int, bytes], matters: bool) -> None:
+def test_a_transaction_matters_when_it_touches_what_is_ours(notice: tuple[int, bytes], *, matters: bool) -> None:
     assert aliens(notice, end(8)) == [False, matters]
 
 
@@ -71,7 +71,7 @@ def test_rules_and_routes_of_ours_matter_unless_we_changed_them() -> None:
 
 
 @pytest.mark.parametrize(("name", "matters"), [("eth1", True), (SINK, True), ("veth12", False)])
-def test_only_interfaces_that_we_stand_on_matter(name: str, matters: bool) -> None:
+def test_only_interfaces_that_we_stand_on_matter(name: str, *, matters: bool) -> None:
     message = rtnetlink.bridge_message(0, name)
     assert alters_routing(rtnetlink.NEW_LINK, 0, message, Ours(interfaces={"eth1"})) == matters
 
