@@ -9,9 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from .netlink import NetlinkSocket, attribute, attributes, is_missing, nested
+from .netlink import NETFILTER, NetlinkSocket, attribute, attributes, is_missing, nested
 
-_NETFILTER = 12
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY, _STATUS, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 3, 8, 12, 18, 21, 25
 _TUPLE_IP, _TUPLE_PROTOCOL, _V4_SOURCE, _PROTOCOL_NUMBER = 1, 2, 1, 1
@@ -43,7 +42,7 @@ class Conntrack:
     """The conntrack table of the caller's network namespace."""
 
     def __init__(self) -> None:
-        self._netlink = NetlinkSocket(_NETFILTER)
+        self._netlink = NetlinkSocket(NETFILTER)
 
     def close(self) -> None:
         """Give the socket back."""

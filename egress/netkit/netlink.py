@@ -5,7 +5,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
+#: The netlink family of nftables and conntrack.
+NETFILTER = 12
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
 NLM_F_DUMP = 0x300
@@ -104,7 +107,10 @@ class Subscription:
     def __init__(self, family: int, groups: Iterable[int]) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
         # One transaction of another program can be thousands of notices; the memory is used only then.
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _HEARD_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HEARD_BYTES)
+        # Beyond the host's limit for all, where that is allowed: root of a user namespace isn't.
+        with suppress(PermissionError):
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _HEARD_BYTES)
         self._socket.bind((0, sum(1 << (group - 1) for group in groups)))
 
     def fileno(self) -> int:

@@ -7,9 +7,8 @@ import struct
 from typing import Any
 
 from .errors import DataplaneError
-from .netlink import NetlinkSocket, attributes
+from .netlink import NETFILTER, NetlinkSocket, attributes
 
-NETFILTER = 12
 NFGENMSG_BYTES = 4
 NEW_GENERATION, _GET_GENERATION, _GENERATION_ID = (10 << 8) | 15, (10 << 8) | 16, 1
 _JSON, _STATELESS = 1 << 4, 1 << 1

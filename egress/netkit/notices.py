@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from . import rtnetlink
-from .netlink import OVERRUN, Subscription, attributes
-from .nft import NETFILTER, NEW_GENERATION, NFGENMSG_BYTES, generation
+from .netlink import NETFILTER, OVERRUN, Subscription, attributes
+from .nft import NEW_GENERATION, NFGENMSG_BYTES, generation
 from .routing import PROTOCOL, SINK
 from .ruleset import TABLE
 

@@ -1,4 +1,4 @@
-"""Start the node agent: `python -m egress.node --config FILE`."""
+"""Start the node agent, or take away what it leaves: `python -m egress.node --config FILE [--uninstall]`."""
 
 import argparse
 import asyncio
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .agent import Agent
 from .config import ConfigError, read_config
-from .dataplane import Dataplane
+from .dataplane import Dataplane, DataplaneError
 from .prober import Prober
-from .state import StateError
+from .state import State, StateError
 
 log = logging.getLogger("egress.node")
 
@@ -20,15 +20,32 @@ async def _serve(path: Path) -> None:
     await Agent(config, lambda: Dataplane(state_dir=Path(config.state_dir)), Prober).run()
 
 
+def _uninstall(path: Path) -> None:
+    """Take all that is ours out of the kernel. Raises StateError while the agent runs, which would put it back."""
+    state = State(Path(read_config(path).state_dir))
+    try:
+        Dataplane.uninstall()
+    finally:
+        state.close()
+
+
 def main() -> int:
     """Run until SIGTERM or SIGINT, which leave the kernel as it is; return the exit code."""
     parser = argparse.ArgumentParser(prog="sluicegate-node", description="The agent of a worker node.")
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see egress/node/config.py")
+    parser.add_argument(
+        "--uninstall",
+        action="store_true",
+        help="instead of running, take rules, routes and diverted connections out of the kernel; stop the agent first",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(_serve(arguments.config))
-    except (ConfigError, StateError, OSError) as error:
+        if arguments.uninstall:
+            _uninstall(arguments.config)
+        else:
+            asyncio.run(_serve(arguments.config))
+    except (ConfigError, StateError, DataplaneError, OSError) as error:
         log.critical("%s", error)
         return 1
     return 0

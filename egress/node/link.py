@@ -1,10 +1,9 @@
 """The agent's way to the control plane: one connection, in a thread of its own, awaited from the event loop."""
 
 import random
-import ssl
 from typing import TypeVar
 
-from egress.wire.http import ControlPlane, ControlPlaneError, Refused
+from egress.wire.http import ControlPlane
 
 from .config import Config, ConfigError
 from .worker import Worker
@@ -29,14 +28,6 @@ class Link:
 
         def post() -> T:
             self._control_plane.token = token
-            try:
-                return self._control_plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
-            except Refused:
-                raise
-            except ControlPlaneError as error:
-                # A kept connection that the server has closed meanwhile says nothing yet: once more on a new one.
-                if not isinstance(error.__cause__, ConnectionError | ssl.SSLEOFError):
-                    raise
             return self._control_plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
 
         return await self._worker.submit(post)

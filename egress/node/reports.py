@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from egress import __version__
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, NodeReport
 
@@ -13,7 +14,7 @@ from .containers import Containers
 from .link import Backoff, Link
 from .state import State
 from .steward import Steward
-from .system import AGENT_VERSION, boot_id
+from .system import boot_id
 
 log = logging.getLogger(__name__)
 PERIOD_SECONDS = 10.0
@@ -89,7 +90,7 @@ class Reporter:
         counts = self._containers.counts()
         return NodeReport(
             boot_id=self._boot_id,
-            agent_version=AGENT_VERSION,
+            agent_version=__version__,
             dataplane=self._steward.status,
             detail=self._steward.detail,
             # podman's names aren't all fit to be namespaces; no app can be under such a one.

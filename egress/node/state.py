@@ -81,7 +81,10 @@ class State:
         self.credential = credential
 
     def save_table(self, table: NodeSync) -> None:
-        """Keep `table`, and the plugin's list in such an order that no crash leaves a namespace off it."""
+        """Keep `table`, and the plugin's list in such an order that no crash leaves a namespace off it.
+
+        Where there was no list, one is written even if it is empty: from then on the plugin knows who needn't wait.
+        """
         wanted, had = listed(table), self.listed or frozenset()
         if wanted - had:
             self._write_namespaces(wanted | had, table)
@@ -93,9 +96,9 @@ class State:
     def must_wait(self, namespace: str) -> bool:
         """Return whether a container of `namespace` must not start without its rules.
 
-        Before the first join nothing can be enabled; with a damaged list everything might be.
+        Before the first sync, and with a damaged list, any might have some; what has no name can't.
         """
-        return self.listed is None or namespace in self.listed
+        return bool(namespace) and (self.listed is None or namespace in self.listed)
 
     def close(self) -> None:
         """Let another agent have the directory."""
@@ -113,12 +116,13 @@ class State:
             return None
 
     def _read_namespaces(self) -> frozenset[str] | None:
-        """Return the plugin's list; None when it is damaged."""
+        """Return the plugin's list; None when there is none yet, or a damaged one."""
         path = self._directory / "namespaces"
         try:
             lines = path.read_text("ascii").split("\n")
         except FileNotFoundError:
-            return frozenset()
+            log.warning("%s isn't there yet: no container starts before the first sync", path)
+            return None
         except (OSError, UnicodeDecodeError) as error:
             lines = [str(error)]
         if not _HEADER.fullmatch(lines[0]) or lines[-1] != "":

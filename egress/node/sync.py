@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 
+from egress import __version__
 from egress.wire.codec import WireError
 from egress.wire.http import ControlPlaneError, Refused
 from egress.wire.messages import NodeJoin, NodeJoined, NodeSync, NodeSyncRequest
@@ -15,7 +16,7 @@ from .link import Backoff, Link
 from .routes import merge
 from .state import State
 from .steward import NotAppliedError
-from .system import AGENT_VERSION, boot_id
+from .system import boot_id
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 30
@@ -79,7 +80,7 @@ class Sync:
             name=self._config.name,
             private_address=self._config.private_address,
             boot_id=boot_id(),
-            agent_version=AGENT_VERSION,
+            agent_version=__version__,
         )
         try:
             joined = await self._link.call("nodes/join", message, NodeJoined, token=token)

@@ -1,17 +1,6 @@
-"""What the agent tells of the machine and of itself."""
+"""What the agent tells of the machine."""
 
-from importlib import metadata
 from pathlib import Path
-
-
-def _version() -> str:
-    try:
-        return metadata.version("sluicegate")
-    except metadata.PackageNotFoundError:  # run from a checkout
-        return "unpackaged"
-
-
-AGENT_VERSION = _version()
 
 
 def boot_id() -> str:

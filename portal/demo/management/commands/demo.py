@@ -41,7 +41,7 @@ class Command(BaseCommand):
         stack = Stack(Path(settings.STATE_DIR), port=port, cancelled=stopped.is_set)
         try:
             seed = stack.start()
-            stack.wait("agents", nodes_work)
+            wait_for_nodes(stack)
             start_containers(stack)
             self.stdout.write(greeting(stack.port, seed))
             self.stdout.flush()
@@ -71,6 +71,15 @@ def a_port(text: str) -> int:
     if not (text.isdecimal() and 0 <= int(text) <= MAX_PORT):
         raise ArgumentTypeError(f"a port is a number up to {MAX_PORT}, not {text!r}")
     return int(text)
+
+
+def wait_for_nodes(stack: Stack) -> None:
+    """Wait until the nodes' agents work. Raises StackError, which names their logs."""
+    try:
+        stack.wait("agents", nodes_work)
+    except StackError as error:
+        logs = stack.state / "lab/nodes/*/agent.log"
+        raise StackError(f"The nodes didn't join; their agents' side of it is in {logs}.\n{error}") from None
 
 
 def nodes_work() -> bool:
