@@ -55,6 +55,15 @@ def chain(path: Path) -> bool:
     return True
 
 
+def _check_synced(namespaces_file: Path) -> None:
+    """Raise InstallError on a node that hasn't synced: with the plugin in its networks no container would start."""
+    if not namespaces_file.exists():
+        raise InstallError(
+            f"{namespaces_file} is missing: the node agent, which writes it at its first sync, hasn't synced yet. "
+            "Start it, wait for the file, then chain the plugin"
+        )
+
+
 def _source(socket: Path, namespaces_file: Path) -> str:
     """Return the plugin's source with its two paths in place."""
     source = Path(plugin.__file__).read_text()
@@ -93,7 +102,13 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
         default=Path(plugin.NAMESPACES_FILE),
         help="STATE_DIR/namespaces of the node agent",
     )
-    parser.add_argument("--conflist", type=Path, action="append", default=[], help="chain the plugin into this network")
+    parser.add_argument(
+        "--conflist",
+        type=Path,
+        action="append",
+        default=[],
+        help="chain the plugin into this network, once the node has synced",
+    )
     return parser.parse_args(arguments)
 
 
@@ -102,6 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = _arguments(arguments)
     place = ""
     try:
+        if given.conflist:
+            _check_synced(given.namespaces_file)
         target = install_plugin(
             given.bin_dir,
             interpreter=given.interpreter,

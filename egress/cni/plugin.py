@@ -3,7 +3,7 @@
 This file runs alone, as `install` writes it: `python -I -S -E`, nothing imported on the way but modules that are
 built into the interpreter, because a container's start waits for it. JSON is read only where the agent gives no
 answer. Then the list that the agent left on disk decides: a namespace on it must not start without its rules
-(error 11, try again later), any other passes as if this plugin weren't there.
+(error 11, try again later), any other passes as if this plugin weren't there. Without a list none passes.
 """
 
 import posix
@@ -125,20 +125,25 @@ def _namespace(env: "Mapping[bytes, bytes]") -> bytes:
 def _must_wait(namespace: bytes) -> str:
     """Return why a container of `namespace` can't start without the agent; "" when it can.
 
-    Before the node's first join there is no list, and nothing can have been enabled.
+    A node that has never synced, or has lost its state, has no list: there any app may have routes.
     """
+    if not namespace:
+        return ""  # what has no name can't be listed
     listed = b""
     try:
         descriptor = posix.open(NAMESPACES_FILE, posix.O_RDONLY | posix.O_CLOEXEC)
         while chunk := posix.read(descriptor, MAX_BYTES):
             listed += chunk
     except FileNotFoundError:
-        return ""
+        return (
+            f"without its list {NAMESPACES_FILE} nobody knows who has dedicated egress: start the agent, "
+            "which writes it at its first sync"
+        )
     except OSError as error:
         return f"its list of namespaces can't be read ({error})"
     if not listed.startswith(b"#"):
         return f"its list of namespaces is damaged ({NAMESPACES_FILE})"
-    if namespace and b"\n%s\n" % namespace in listed:
+    if b"\n%s\n" % namespace in listed:
         return f"the namespace {namespace.decode('ascii', 'replace')} has dedicated egress"
     return ""
 

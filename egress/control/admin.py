@@ -3,23 +3,56 @@
 # unfold brings no types: its classes and decorators are Any.
 # mypy: disable-error-code="misc,untyped-decorator"
 
-from datetime import timedelta
+import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils.timesince import timesince
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from . import clock, services
-from .admin_base import COLOURS, EventInline, ReadOnlyAdmin, confirmed, each
-from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus, RouteChange
-from .waiting import LONG_SECONDS, waits_for
+from .admin_base import (
+    COLOURS,
+    AttentionFilter,
+    EventInline,
+    GatewayInline,
+    ReadOnlyAdmin,
+    confirmed,
+    each,
+    on_row,
+    operator,
+)
+from .admin_nodes import NodeAdmin, RouteChangeAdmin
+from .attention import assignment_concerns, gateway_concerns
+from .errors import EgressError
+from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
+from .waiting import waits_for
 
-_SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
+HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
+
+__all__ = ["NodeAdmin", "RouteChangeAdmin"]
+
+
+class HexField(forms.IntegerField):
+    """A number that is shown in hexadecimal, and read in that or in decimal."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Write 0x…, but what somebody typed as it was typed."""
+        return f"{value:#010x}" if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> int | None:
+        """Read either."""
+        text = str(value or "").strip()
+        return super().to_python(int(text, 16) if HEX.fullmatch(text) else value)
 
 
 @admin.register(Cluster)
@@ -30,31 +63,81 @@ class ClusterAdmin(ModelAdmin):
     search_fields = ("name", "region", "vpc_id")
     list_filter = ("region",)
     readonly_fields = ("epoch", "revision", "clients_revision", "created_at")
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": ("name", "region", "vpc_id", "vpc", "local_networks")}),
+        ("Gateways", {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds")}),
+        (
+            "Data plane on the nodes",
+            {"fields": ("mark_mask", "rule_priority", "table_base", "snat_port_first", "snat_port_last")},
+        ),
+        ("What the control plane counts", {"fields": readonly_fields}),
+    )
     actions = ("rotate_join_token",)
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cluster]:
+        """Count along."""
+        nodes = Node.objects.filter(cluster=OuterRef("pk"), status=NodeStatus.LIVE)
+        assignments = Assignment.objects.filter(cluster=OuterRef("pk")).exclude(status=AssignmentStatus.RELEASED)
+        queryset: QuerySet[Cluster] = super().get_queryset(request)
+        return queryset.annotate(nodes_now=_count(nodes, "cluster"), apps_now=_count(assignments, "cluster"))
+
+    def get_form(self, request: HttpRequest, obj: Cluster | None = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002  # Django's signature
+        """Name and write the fields as people do."""
+        labels = {
+            "vpc_id": "VPC id",
+            "vpc": "VPC network",
+            "snat_port_first": "SNAT port first",
+            "snat_port_last": "SNAT port last",
+        }
+        form = super().get_form(request, obj, change, labels=labels, **kwargs)
+        if obj and obj.assignments.exclude(status=AssignmentStatus.RELEASED).exists():
+            for name in services.FIXED_IN_USE & form.base_fields.keys():
+                form.base_fields[name].disabled = True
+                form.base_fields[name].help_text = "Fixed while dedicated egress is enabled for apps in this cluster."
+        return form
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Show a mask as one."""
+        if db_field.name == "mark_mask":
+            kwargs |= {"form_class": HexField, "widget": UnfoldAdminTextInputWidget()}
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
-        """Write only what was changed: the rest of the row, such as its revision, moves on meanwhile."""
-        del request
-        obj.save(update_fields=form.changed_data if change else None)
+        """Hand on only what was changed: the rest of the row, such as its revision, moves on meanwhile."""
+        if not change:
+            obj.save()
+            return
+        changes = {name: form.cleaned_data[name] for name in form.changed_data}
+        # The form has written into `obj` already; the service compares with what is stored.
+        services.cluster_change(cluster=Cluster.objects.get(pk=obj.pk), actor=operator(request), **changes)
 
-    @display(description="Live nodes")
-    def nodes_live(self, cluster: Cluster) -> int:
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Say why a change was refused; nothing of it is written then."""
+        try:
+            answer: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        except EgressError as error:
+            self.message_user(request, f"Nothing was changed. {error}", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return answer
+
+    @display(description="Live nodes", ordering="nodes_now")
+    def nodes_live(self, cluster: Any) -> int:
         """Count the nodes that must know every route."""
-        return cluster.nodes.filter(status=NodeStatus.LIVE).count()
+        return int(cluster.nodes_now)
 
-    @display(description="Apps with their own addresses")
-    def apps_dedicated(self, cluster: Cluster) -> int:
+    @display(description="Apps with their own addresses", ordering="apps_now")
+    def apps_dedicated(self, cluster: Any) -> int:
         """Count the assignments that aren't released."""
-        return cluster.assignments.exclude(status=AssignmentStatus.RELEASED).count()
+        return int(cluster.apps_now)
 
-    @action(description="Rotate join token (the old one is void at once)", permissions=["change"])
+    @action(description="New join token", permissions=["change"])
     def rotate_join_token(self, request: HttpRequest, queryset: QuerySet[Cluster]) -> HttpResponse:
         """Show the new tokens on a page of their own, once: they are stored nowhere, not even in a message."""
-        question = "Give these clusters a new join token?"
+        question = "Give these clusters a new join token? The old one is void at once."
         ask = confirmed(self, request, queryset, action="rotate_join_token", question=question)
         if ask:
             return ask
-        actor = _operator(request)
+        actor = operator(request)
         tokens = [(cluster, services.join_token_rotate(cluster=cluster, actor=actor)) for cluster in queryset]
         context = {**self.admin_site.each_context(request), "title": "New join tokens", "tokens": tokens}
         # The admin forbids caching of all its pages.
@@ -78,36 +161,22 @@ class AppAdmin(ModelAdmin):
         del request
         return ("id", "team", "cluster", "namespace", "created_at") if obj else ()
 
-    @display(description="Egress", label=COLOURS)
-    def egress(self, app: App) -> str:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[App]:
+        """Bring the present assignment's status along."""
+        present = Assignment.objects.filter(app=OuterRef("pk")).exclude(status=AssignmentStatus.RELEASED)
+        queryset: QuerySet[App] = super().get_queryset(request)
+        return queryset.annotate(egress_now=Coalesce(Subquery(present.values("status")[:1]), Value("shared")))
+
+    @display(description="Egress", ordering="egress_now", label=COLOURS)
+    def egress(self, app: Any) -> str:
         """Show the present assignment's status."""
-        assignment = services.current_assignment(app)
-        return assignment.status if assignment else "shared"
+        return str(app.egress_now)
 
 
-class AttentionFilter(admin.SimpleListFilter):
-    """What an operator should look at first."""
+class AssignmentAttention(AttentionFilter):
+    """Assignments to look at."""
 
-    title = "attention"
-    parameter_name = "attention"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Name the choices."""
-        del request, model_admin
-        return [("failed", "Failed"), ("failing", "Failing, tries again"), ("slow", "Takes long"), ("any", "Any of it")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Assignment]) -> QuerySet[Assignment]:
-        """Choose the rows."""
-        del request
-        old = clock.now() - timedelta(seconds=LONG_SECONDS)
-        choices = {
-            "failed": Q(status=AssignmentStatus.ERROR),
-            "failing": Q(attempts__gt=0),
-            "slow": ~Q(status__in=_SETTLED) & Q(status_since__lt=old),
-        }
-        choices["any"] = choices["failed"] | choices["failing"] | choices["slow"]
-        chosen = choices.get(self.value() or "")
-        return queryset.filter(chosen) if chosen is not None else queryset
+    concerns = staticmethod(assignment_concerns)
 
 
 @admin.register(Assignment)
@@ -115,17 +184,19 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     """Assignments: what is stuck and why; retry and disable."""
 
     list_display = ("app", "team", "cluster", "shown_status", "wish", "lasts", "waits", "attempts", "addresses")
-    list_filter = (AttentionFilter, "status", "wish", "cluster")
+    list_filter = (AssignmentAttention, "status", "wish", "cluster")
     search_fields = ("app__name", "app__team__name", "gateways__public_address", "gateways__server_id", "=id")
     list_select_related = ("app__team", "cluster")
-    shown_first: ClassVar[tuple[str, ...]] = ("waits", "addresses")
-    inlines = (EventInline,)
+    shown_first: ClassVar[tuple[str, ...]] = ("app", "team", "cluster", "wish", "status", "waits")
+    inlines = (GatewayInline, EventInline)
     actions = ("retry", "disable")
+    actions_detail = ("retry_this", "disable_this")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Assignment]:
-        """Bring the gateways along."""
-        queryset: QuerySet[Assignment] = super().get_queryset(request).prefetch_related("gateways")
-        return queryset
+        """Bring along what tells what each waits for: its gateways and the cluster's nodes."""
+        nodes = Node.objects.filter(status=NodeStatus.LIVE).order_by("name")
+        queryset: QuerySet[Assignment] = super().get_queryset(request)
+        return queryset.prefetch_related("gateways", Prefetch("cluster__nodes", nodes, to_attr="nodes_now"))
 
     @display(description="Team", ordering="app__team__name")
     def team(self, assignment: Assignment) -> str:
@@ -143,9 +214,9 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
         return timesince(assignment.status_since, clock.now(), depth=1)
 
     @display(description="Waits for")
-    def waits(self, assignment: Assignment) -> str:
+    def waits(self, assignment: Any) -> str:
         """Say what holds it up."""
-        return waits_for(assignment) or "-"
+        return waits_for(assignment, assignment.cluster.nodes_now) or "-"
 
     @display(description="Addresses")
     def addresses(self, assignment: Assignment) -> str:
@@ -153,21 +224,46 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
         gateways = [gateway for gateway in assignment.gateways.all() if gateway.deleted_at is None]
         return ", ".join(gateway.public_address for gateway in gateways if gateway.public_address) or "-"
 
-    @action(description="Retry what failed", permissions=["change"])
+    @action(description="Retry what failed", permissions=["operate"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Assignment]) -> None:
         """Retry."""
-        actor = _operator(request)
-        each(self, request, queryset, lambda row: services.egress_retry(app=row.app, actor=actor), "is tried again")
+        each(self, request, queryset, _retry(request), "is tried again")
 
-    @action(description="Disable (addresses are lost)", permissions=["change"])
+    @action(description="Disable (addresses are lost)", permissions=["operate"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Assignment]) -> HttpResponse | None:
         """Disable, once it is confirmed."""
-        question = "Disable dedicated egress of these apps? Their addresses are lost."
-        ask = confirmed(self, request, queryset, action="disable", question=question)
+        ask = confirmed(self, request, queryset, action="disable", question=_DISABLE)
         if ask is None:
-            actor = _operator(request)
-            each(self, request, queryset, lambda row: services.egress_disable(app=row.app, actor=actor), "is disabled")
+            each(self, request, queryset, _disable(request), "is disabled")
         return ask
+
+    @action(description="Retry", permissions=["operate"], url_path="retry")
+    def retry_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Retry, from its own page."""
+        question = "Try again what failed here?"
+        return on_row(self, request, object_id, question=question, service=_retry(request), done="is tried again")
+
+    @action(description="Disable", permissions=["operate"], url_path="disable", variant=ActionVariant.DANGER)
+    def disable_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Disable, from its own page."""
+        return on_row(self, request, object_id, question=_DISABLE, service=_disable(request), done="is disabled")
+
+
+_DISABLE = "Disable dedicated egress here? The addresses are lost."
+
+
+def _retry(request: HttpRequest) -> Callable[[Assignment], object]:
+    return lambda row: services.egress_retry(app=row.app, actor=operator(request))
+
+
+def _disable(request: HttpRequest) -> Callable[[Assignment], object]:
+    return lambda row: services.egress_disable(app=row.app, actor=operator(request))
+
+
+class GatewayAttention(AttentionFilter):
+    """Gateways to look at."""
+
+    concerns = staticmethod(gateway_concerns)
 
 
 @admin.register(Gateway)
@@ -175,10 +271,12 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     """Gateways: found by address, server or app."""
 
     list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "detail")
-    list_filter = ("provisioning_status", "health", "assignment__cluster")
+    list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
     inlines = (EventInline,)
+    actions = ("rebuild",)
+    actions_detail = ("rebuild_this",)
 
     @display(description="Status", ordering="provisioning_status", label=COLOURS)
     def shown_status(self, gateway: Gateway) -> str:
@@ -190,60 +288,29 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
         """Show what we observe, in its colour."""
         return gateway.health
 
-
-@admin.register(Node)
-class NodeAdmin(ReadOnlyAdmin[Node]):
-    """Nodes: which lag and which are sick; removal."""
-
-    list_display = ("name", "cluster", "shown_status", "shown_health", "behind", "dataplane", "reported_at", "detail")
-    list_filter = ("status", "health", "dataplane", "cluster")
-    search_fields = ("name", "=private_address")
-    list_select_related = ("cluster",)
-    inlines = (EventInline,)
-    actions = ("remove",)
-
-    @display(description="Status", ordering="status", label=COLOURS)
-    def shown_status(self, node: Node) -> str:
-        """Show what we want, in its colour."""
-        return node.status
-
-    @display(description="Health", ordering="health", label=COLOURS)
-    def shown_health(self, node: Node) -> str:
-        """Show what we observe, in its colour."""
-        return node.health
-
-    @display(description="Routes")
-    def behind(self, node: Node) -> str:
-        """Say how many changes it has yet to apply."""
-        if node.applied_epoch != str(node.cluster.epoch):
-            return "none yet"
-        missing = node.cluster.revision - node.applied_revision
-        return f"{missing} behind" if missing > 0 else "up to date"
-
-    @action(description="Remove from the cluster (only once it is empty or fenced)", permissions=["change"])
-    def remove(self, request: HttpRequest, queryset: QuerySet[Node]) -> HttpResponse | None:
-        """Remove, once it is confirmed."""
-        question = "Remove these nodes? Containers with dedicated egress that still run there lose their way out."
-        ask = confirmed(self, request, queryset, action="remove", question=question)
+    @action(description="Rebuild (keeps the address)", permissions=["operate"])
+    def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:
+        """Rebuild, once it is confirmed."""
+        ask = confirmed(self, request, queryset, action="rebuild", question=_REBUILD)
         if ask is None:
-            actor = _operator(request)
-            each(self, request, queryset, lambda node: services.node_remove(node=node, actor=actor), "is removed")
+            each(self, request, queryset, _rebuild(request), _REBUILT)
         return ask
 
+    @action(description="Rebuild", permissions=["operate"], url_path="rebuild", variant=ActionVariant.DANGER)
+    def rebuild_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Rebuild, from its own page."""
+        return on_row(self, request, object_id, question=_REBUILD, service=_rebuild(request), done=_REBUILT)
 
-@admin.register(RouteChange)
-class RouteChangeAdmin(ReadOnlyAdmin[RouteChange]):
-    """What nodes were told last of each namespace."""
 
-    list_display = ("namespace", "cluster", "revision", "told", "changed_at")
-    list_filter = ("cluster",)
-    search_fields = ("namespace",)
-    list_select_related = ("cluster",)
+_REBUILT = "is rebuilt once its connections ended"
+_REBUILD = (
+    "Rebuild from a fresh image? Its addresses stay; new connections take the other gateway meanwhile, present ones"
+    " end or are cut at the cluster's deadline."
+)
 
-    @display(description="Route")
-    def told(self, change: RouteChange) -> str:
-        """Show the pair and its state."""
-        return f"pair {change.route['pair']}, {change.route['state']}" if change.route else "removed"
+
+def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
+    return lambda gateway: services.gateway_rebuild(gateway=gateway, actor=operator(request))
 
 
 @admin.register(Event)
@@ -257,6 +324,7 @@ class EventAdmin(ReadOnlyAdmin[Event]):
     date_hierarchy = "at"
 
 
-def _operator(request: HttpRequest) -> Any:
-    # The admin's own login made sure that it is a User.
-    return request.user
+def _count(rows: QuerySet[Any], by: str) -> Coalesce:
+    """Return how many `rows` there are to each outer row, as a query of its own: joins would multiply."""
+    counted = rows.order_by().values(by).annotate(number=Count("pk")).values("number")
+    return Coalesce(Subquery(counted), 0)

@@ -27,8 +27,8 @@ from portal.accounts.models import token_hash
 from . import clock, distribution, events
 from .errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from .health import observe_gateway, observe_node
-from .models import Assignment, AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
-from .wake import wake, wake_waiting
+from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from .wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 
 _GONE = (GatewayStatus.DELETING, GatewayStatus.DELETED)
 
@@ -176,7 +176,7 @@ def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
         gateway.applied_clients_revision = message.applied_revision
         with transaction.atomic():
             gateway.save(update_fields=["applied_clients_revision"])
-            _wake_provisioning(gateway)
+            _wake_waiting(gateway)
     return gateway
 
 
@@ -209,12 +209,12 @@ def gateway_report(*, token: str, message: GatewayReport) -> Done:
         recovered = gateway.health != "healthy"
         observe_gateway(gateway)
         if begins or recovered:
-            _wake_provisioning(gateway)
+            _wake_waiting(gateway)
     return Done()
 
 
-def _wake_provisioning(gateway: Gateway) -> None:
-    waiting = Assignment.objects.filter(pk=gateway.assignment_id, status=AssignmentStatus.PROVISIONING)
+def _wake_waiting(gateway: Gateway) -> None:
+    waiting = Assignment.objects.filter(WAITING_FOR_GATEWAYS, pk=gateway.assignment_id)
     wake(waiting.values_list("pk", flat=True))
 
 

@@ -62,6 +62,13 @@ def has_route(assignment: Assignment) -> bool:
     return change is not None and change.route is not None and change.route["pair"] == assignment.pair
 
 
+def is_announced(assignment: Assignment) -> bool:
+    """Say whether nodes were told the active route just as it is now, the states of its gateways included."""
+    change = RouteChange.objects.filter(cluster_id=assignment.cluster_id, namespace=assignment.app.namespace).first()
+    told = _route(change.route) if change is not None and change.route is not None else None
+    return told == route_of(assignment, "active")
+
+
 def delta(cluster: Cluster, node: Node, epoch: str, since: int) -> NodeSync:
     """Return what a node that applied revision `since` of `epoch` must learn.
 
@@ -88,6 +95,10 @@ def settings_of(cluster: Cluster) -> ClusterSettings:
     return ClusterSettings(
         vpc=cluster.vpc,
         local_networks=tuple(cluster.local_networks),
+        mark_mask=cluster.mark_mask,
+        rule_priority=cluster.rule_priority,
+        table_base=cluster.table_base,
+        snat_ports=(cluster.snat_port_first, cluster.snat_port_last),
         flow_deadline_seconds=cluster.flow_deadline_seconds,
     )
 

@@ -62,6 +62,33 @@ class NodeGone(EgressError):
     http_status = 409
 
 
+class GatewayNotInUse(EgressError):
+    """Only a gateway of an active pair can be rebuilt; otherwise retry or disable the app's dedicated egress."""
+
+    code = "gateway_not_in_use"
+    http_status = 409
+
+
+class PeerNotReady(EgressError):
+    """The pair's other gateway isn't ready and healthy, so the app would lose its way out; repair that one first."""
+
+    code = "peer_not_ready"
+    http_status = 409
+
+
+class ClusterInvalid(EgressError):
+    """A value that was given for this cluster can't be used."""
+
+    code = "cluster_invalid"
+
+
+class ClusterInUse(EgressError):
+    """Apps of this cluster have dedicated egress, so what their gateways and nodes were built on can't change."""
+
+    code = "cluster_in_use"
+    http_status = 409
+
+
 class TransitionNotAllowed(EgressError):
     """The row can't move to that status from the one it has."""
 

@@ -1,12 +1,12 @@
 """Read the rows of one assignment into the plain facts that the plan decides on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 
-from . import clock
+from . import clock, distribution
 from .health import gateway_health
 from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Wish
 from .plan import Facts, GatewayFacts, NodeFacts
@@ -17,23 +17,32 @@ def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:
     """Return what is wanted and observed of `assignment`, whose cluster and app are loaded."""
     now = clock.now()
     gateways = list(assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED))
-    ids = [str(gateway.pk) for gateway in gateways]
-    clients_revision = assignment.cluster.clients_revision
+    flows = [(node, _flows(node, assignment)) for node in live_nodes(assignment.cluster_id)]
+    reports = [reported for _, reported in flows]
     return Facts(
         now=now,
         wish=Wish(assignment.wish),
         status=AssignmentStatus(assignment.status),
         since=assignment.status_since,
-        gateways=tuple(_gateway(gateway, clients_revision, now) for gateway in gateways),
-        nodes=tuple(_node(node, assignment, ids) for node in live_nodes(assignment.cluster_id)),
+        gateways=tuple(_gateway(gateway, assignment, reports, now) for gateway in gateways),
+        nodes=tuple(_node(node, assignment, reported, gateways) for node, reported in flows),
         targeted=assignment.target_revision is not None,
+        announced=assignment.status != AssignmentStatus.ACTIVE or distribution.is_announced(assignment),
         flow_deadline=timedelta(seconds=assignment.cluster.flow_deadline_seconds),
         boot_limit=timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),
         polled=frozenset(polled),
     )
 
 
-def _gateway(gateway: Gateway, clients_revision: int, now: datetime) -> GatewayFacts:
+def _flows(node: Node, assignment: Assignment) -> dict[str, int] | None:
+    """Return {gateway id: connections} as the node sees them after it applied what it was told; None before."""
+    told = node.reported_at is not None and node.applied_at is not None and node.reported_at >= node.applied_at
+    return node.flows if told and has_applied(node, assignment) else None
+
+
+def _gateway(
+    gateway: Gateway, assignment: Assignment, reports: Sequence[dict[str, int] | None], now: datetime
+) -> GatewayFacts:
     health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=now)
     return GatewayFacts(
         id=gateway.pk,
@@ -42,16 +51,24 @@ def _gateway(gateway: Gateway, clients_revision: int, now: datetime) -> GatewayF
         since=gateway.status_since,
         addressed=bool(gateway.public_address and gateway.private_address),
         forwarding=health == Health.HEALTHY,
-        acknowledged=gateway.applied_clients_revision >= clients_revision,
+        acknowledged=gateway.applied_clients_revision >= assignment.cluster.clients_revision,
         reported_at=gateway.reported_at,
+        flows=_connections(str(gateway.pk), reports),
+        rebuilding=bool(gateway.rebuild_action_id),
     )
 
 
-def _node(node: Node, assignment: Assignment, gateway_ids: list[str]) -> NodeFacts:
-    applied = has_applied(node, assignment)
-    told = node.reported_at is not None and node.applied_at is not None and node.reported_at >= node.applied_at
+def _connections(gateway_id: str, reports: Sequence[dict[str, int] | None]) -> int | None:
+    if any(report is None for report in reports):
+        return None
+    return sum(report.get(gateway_id, 0) for report in reports if report is not None)
+
+
+def _node(
+    node: Node, assignment: Assignment, reported: dict[str, int] | None, gateways: Sequence[Gateway]
+) -> NodeFacts:
     return NodeFacts(
-        applied=applied,
+        applied=has_applied(node, assignment),
         working=node.dataplane == "ok",
-        flows=sum(node.flows.get(gateway_id, 0) for gateway_id in gateway_ids) if applied and told else None,
+        flows=None if reported is None else sum(reported.get(str(gateway.pk), 0) for gateway in gateways),
     )

@@ -9,8 +9,8 @@ from django.db.models import Q
 from . import clock, events
 from .models import Event, Gateway, GatewayStatus, Health, Node, NodeStatus
 
-#: Only what serves, or is meant to, is healthy or not.
-OBSERVED = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE)
+#: Only what serves, or is meant to, is healthy or not: one in maintenance is silent on purpose.
+OBSERVED = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING)
 #: At most this many rows change their health in one look; the next look takes the rest.
 BATCH = 500
 

@@ -13,7 +13,7 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock
-from .validators import check_label, check_network, check_networks
+from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
 class EgressType(models.TextChoices):
@@ -46,7 +46,34 @@ class Cluster(models.Model):
     gateway_size = models.CharField(max_length=50, default="s-1vcpu-1gb")
     gateway_image = models.CharField(max_length=100, default="ubuntu-24-04-x64")
     flow_deadline_seconds = models.PositiveIntegerField(
-        default=3600, help_text="Connections on a path that was left are cut after this long."
+        default=DEFAULTS.flow_deadline_seconds,
+        validators=wire_bounds("flow_deadline_seconds"),
+        help_text="Connections on a path that was left are cut after this long.",
+    )
+    mark_mask = models.PositiveBigIntegerField(
+        default=DEFAULTS.mark_mask,
+        validators=[*wire_bounds("mark_mask"), check_mask],
+        help_text="The bits of nodes' packet marks that are ours alone: contiguous, at least 3.",
+    )
+    rule_priority = models.PositiveIntegerField(
+        default=DEFAULTS.rule_priority,
+        validators=wire_bounds("rule_priority"),
+        help_text="Where our 4096 priorities of policy rules begin on nodes.",
+    )
+    table_base = models.PositiveBigIntegerField(
+        default=DEFAULTS.table_base,
+        validators=wire_bounds("table_base"),
+        help_text="Where our 4096 numbers of route tables begin on nodes.",
+    )
+    snat_port_first = models.PositiveIntegerField(
+        default=DEFAULTS.snat_ports[0],
+        validators=wire_bounds("snat_ports"),
+        help_text="The first source port of diverted traffic on nodes.",
+    )
+    snat_port_last = models.PositiveIntegerField(
+        default=DEFAULTS.snat_ports[1],
+        validators=wire_bounds("snat_ports"),
+        help_text="The last one. The range lies outside the NodePort range, 30000-32767.",
     )
     join_token_hash = models.CharField(max_length=64, blank=True, editable=False)
     #: Hex; keys the probes between nodes and gateways.
@@ -65,6 +92,10 @@ class Cluster(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse ranges of ports that can't be used."""
+        check_snat_ports(self.snat_port_first, self.snat_port_last)
 
 
 class App(models.Model):
@@ -243,6 +274,8 @@ class Gateway(models.Model):
     server_id = models.CharField(max_length=64, blank=True, editable=False)
     public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
     private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
+    #: The provider's id of the rebuild under way; "" while none is known to be.
+    rebuild_action_id = models.CharField(max_length=64, blank=True, editable=False)
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .models import App, Assignment, AssignmentStatus, EgressType, Node, NodeStatus, Wish
-from .selectors import DedicatedIp, dedicated_ips
+from .selectors import DedicatedIp, dedicated_ips, shown_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def _overview(app: App, assignment: Assignment | None, counts: Sequence[int]) ->
     return EgressOverview(
         app=app,
         type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
-        status=assignment.status if assignment else "",
+        status=shown_status(assignment) if assignment else "",
         wish=assignment.wish if assignment else "",
         error_code=assignment.error_code if assignment else "",
         error_message=assignment.error_message if assignment else "",

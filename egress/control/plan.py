@@ -24,6 +24,13 @@ class Act(Enum):
     BEGIN_DELETE = auto()
     DELETE = auto()
     FINISH = auto()
+    #: Tell the nodes which of an active pair's gateways take new connections.
+    ANNOUNCE = auto()
+    RESUME = auto()
+    BEGIN_REBUILD = auto()
+    REBUILD = auto()
+    CHECK_REBUILD = auto()
+    FAIL_REBUILD = auto()
     #: Nothing can be done before something else happens, or `wait_seconds` have passed.
     WAIT = auto()
     #: The wish is fulfilled, or a person must do something.
@@ -31,7 +38,7 @@ class Act(Enum):
 
 
 #: These ask the provider and may find nothing new: once in a run is enough.
-POLLS = frozenset({Act.POLL, Act.DELETE})
+POLLS = frozenset({Act.POLL, Act.DELETE, Act.CHECK_REBUILD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,10 @@ class GatewayFacts:
     #: It forwards for the nodes that the cluster has now.
     acknowledged: bool = False
     reported_at: datetime | None = None
+    #: Connections that nodes have on it, by reports younger than the revision that all applied; None without these.
+    flows: int | None = None
+    #: The provider accepted a rebuild that isn't known to have ended.
+    rebuilding: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,8 @@ class Facts:
     nodes: tuple[NodeFacts, ...] = ()
     #: False when no node was ever told of the pair.
     targeted: bool = True
+    #: False when an active pair's gateways aren't in the states that nodes were told.
+    announced: bool = True
     flow_deadline: timedelta = timedelta(hours=1)
     boot_limit: timedelta = timedelta(minutes=10)
     #: Gateways that the provider was asked about in this run.
@@ -114,6 +127,8 @@ def next_step(facts: Facts) -> Step:
             # Without a node there is nothing that could be active yet.
             done = facts.nodes and all(node.applied and node.working for node in facts.nodes)
             return Step(act=Act.ACTIVATE) if done else _wait(FALLBACK_SECONDS)
+        case AssignmentStatus.ACTIVE:
+            return _maintain(facts)
     return _SETTLED
 
 
@@ -169,6 +184,62 @@ def _boot(gateway: GatewayFacts, facts: Facts) -> Step:
         return Step(act=Act.POLL, gateway_id=gateway.id)
     # Often at first, when the addresses come; later rarely, for the provider counts our calls.
     return _wait(min(5.0, max(0.5, age.total_seconds() / 5)))
+
+
+def _maintain(facts: Facts) -> Step:
+    """Return the next step of an active pair, of which a gateway may be under maintenance."""
+    steps = [_tend(gateway, facts) for gateway in facts.gateways]
+    by_urgency = sorted(steps, key=_urgency)
+    if not facts.announced and by_urgency[0].act is not Act.RESUME:
+        return Step(act=Act.ANNOUNCE)
+    return by_urgency[0]
+
+
+def _urgency(step: Step) -> int:
+    # A gateway that must serve again after all is never announced as draining first.
+    return {Act.RESUME: 0, Act.WAIT: 2, Act.SETTLED: 3}.get(step.act, 1)
+
+
+def _tend(gateway: GatewayFacts, facts: Facts) -> Step:
+    """Return the next step of one gateway of an active pair: drain, rebuild, boot."""
+    match gateway.status:
+        case GatewayStatus.DRAINING if not _peer_serves(gateway, facts):
+            # Better two addresses, one of them old, than none.
+            return Step(act=Act.RESUME, gateway_id=gateway.id)
+        case GatewayStatus.DRAINING:
+            left = (gateway.since + facts.flow_deadline - facts.now).total_seconds()
+            if left <= 0 or gateway.flows == 0:
+                return Step(act=Act.BEGIN_REBUILD, gateway_id=gateway.id)
+            return _wait(min(left, FALLBACK_SECONDS))
+        case GatewayStatus.MAINTENANCE:
+            return _rebuild(gateway, facts)
+        case GatewayStatus.BOOTING:
+            return _boot_again(gateway, facts)
+    return _SETTLED
+
+
+def _rebuild(gateway: GatewayFacts, facts: Facts) -> Step:
+    if not gateway.rebuilding:
+        serves = _peer_serves(gateway, facts)
+        return Step(act=Act.REBUILD, gateway_id=gateway.id) if serves else _wait(FALLBACK_SECONDS)
+    if facts.now - gateway.since > facts.boot_limit:
+        return Step(act=Act.FAIL_REBUILD, gateway_id=gateway.id)
+    if gateway.id in facts.polled:
+        return _wait(1.0)
+    return Step(act=Act.CHECK_REBUILD, gateway_id=gateway.id)
+
+
+def _boot_again(gateway: GatewayFacts, facts: Facts) -> Step:
+    """Unlike at the first boot, the pair carries traffic: only a gateway that forwards for all nodes is ready."""
+    if gateway.forwarding and gateway.acknowledged:
+        return Step(act=Act.MARK_READY, gateway_id=gateway.id)
+    if facts.now - gateway.since > facts.boot_limit:
+        return Step(act=Act.FAIL_REBUILD, gateway_id=gateway.id)
+    return _wait(FALLBACK_SECONDS)
+
+
+def _peer_serves(gateway: GatewayFacts, facts: Facts) -> bool:
+    return any(_usable(other) for other in facts.gateways if other.id != gateway.id)
 
 
 def _drain(facts: Facts) -> Step:

@@ -18,7 +18,7 @@ from .lease import Lease, free
 from .models import Assignment, Event
 from .plan import POLLS, Act, Step, next_step
 from .provider_access import provider
-from .steps import Work, fail, take
+from .steps import Work, give_up, take
 from .wake import enqueue
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _after_provider_error(step: Step, work: Work, error: ProviderError) -> datet
     decision = verdict(error, step.act, attempts=attempts)
     with work.lease.fenced():
         if isinstance(decision, GiveUp):
-            fail(work, error.code, f"{step.act.name.lower()} failed {attempts} times; at last: {error}")
+            give_up(step, work, error.code, f"{step.act.name.lower()} failed {attempts} times; at last: {error}")
             return _Again()
         if assignment.error_code != error.code:
             subject = f"provider.{step.act.name.lower()}"

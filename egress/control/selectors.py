@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from portal.accounts.models import ApiToken
+from portal.accounts.models import ApiToken, User
 
 from .errors import AppUnknown
 from .models import (
@@ -24,7 +24,9 @@ from .models import (
     Wish,
 )
 from .progress import Step, steps_of
-from .services import Actor, current_assignment
+
+#: Who asks: a person, or a program with a team's token.
+Actor = User | ApiToken
 
 EVENTS_SHOWN = 20
 NODES_SHOWN = 500
@@ -34,6 +36,15 @@ _IP_STATUS: dict[str, IpStatus] = {
     AssignmentStatus.ACTIVE: "ASSIGNED",
     AssignmentStatus.DRAINING: "ASSIGNED",
     AssignmentStatus.RELEASING: "REMOVED",
+}
+
+
+#: Where a status leads once the wish is to disable; `plan` takes the step.
+_LEAVING = {
+    AssignmentStatus.PROVISIONING: AssignmentStatus.RELEASING,
+    AssignmentStatus.DISTRIBUTING: AssignmentStatus.DRAINING,
+    AssignmentStatus.ACTIVE: AssignmentStatus.DRAINING,
+    AssignmentStatus.ERROR: AssignmentStatus.RELEASING,
 }
 
 
@@ -104,6 +115,20 @@ def app_for(actor: Actor, app_id: UUID | str) -> App:
         raise AppUnknown from None
 
 
+def current_assignment(app: App) -> Assignment | None:
+    """Return the app's assignment that isn't released yet, if there is one."""
+    unreleased = Assignment.objects.exclude(status=AssignmentStatus.RELEASED)
+    return unreleased.select_related("app", "cluster").filter(app=app).first()
+
+
+def shown_status(assignment: Assignment) -> AssignmentStatus:
+    """Return the status to show: once it is disabled, the one that comes next, though no worker took that step yet."""
+    status = AssignmentStatus(assignment.status)
+    if assignment.wish == Wish.DISABLED:
+        return _LEAVING.get(status, status)
+    return status
+
+
 def live_nodes(cluster_id: int) -> list[Node]:
     """Return the nodes that must know every route of the cluster, by name."""
     return list(Node.objects.filter(cluster_id=cluster_id, status=NodeStatus.LIVE).order_by("name"))
@@ -140,7 +165,7 @@ def egress_view(app: App) -> EgressView:
     return EgressView(
         app=app,
         type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
-        status=assignment.status,
+        status=shown_status(assignment),
         wish=assignment.wish,
         since=assignment.status_since,
         ips=tuple(_dedicated_ip(gateway, assignment) for gateway in gateways),
@@ -193,7 +218,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
     return DedicatedIp(
         id=str(gateway.pk),
         ip=gateway.public_address,
-        status="REMOVED" if gone else _IP_STATUS.get(assignment.status, "ASSIGNING"),
+        status="REMOVED" if gone else _IP_STATUS.get(shown_status(assignment), "ASSIGNING"),
         slot=gateway.slot,
         gateway="AB"[gateway.slot],
         health=gateway.health,

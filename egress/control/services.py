@@ -3,10 +3,12 @@
 import ipaddress
 import secrets
 import uuid
+from collections.abc import Collection
 from itertools import chain
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.module_loading import import_string
@@ -14,8 +16,20 @@ from django.utils.module_loading import import_string
 from egress.wire.messages import MAX_ROUTES
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
-from . import clock, events
-from .errors import ClusterFull, NodeGone, NotAllowed, NothingToRetry, StillDisabling, TransitionConflict
+from . import clock, distribution, events
+from .errors import (
+    ClusterFull,
+    ClusterInUse,
+    ClusterInvalid,
+    GatewayNotInUse,
+    NodeGone,
+    NotAllowed,
+    NothingToRetry,
+    PeerNotReady,
+    StillDisabling,
+    TransitionConflict,
+)
+from .health import gateway_health
 from .models import (
     SLOTS,
     App,
@@ -30,15 +44,28 @@ from .models import (
     NodeStatus,
     Wish,
 )
+from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
-
-#: Who asks: a person, or a program with a team's token.
-Actor = User | ApiToken
 
 MAX_PAIR = 65_535
 #: How often an enable tries again when another took its pair number in the same instant.
 ENABLE_ATTEMPTS = 8
+
+
+#: What `cluster_change` may change, and what of it gateways and nodes are built on.
+FIXED_IN_USE = frozenset({"region", "vpc_id", "vpc", "mark_mask", "rule_priority", "table_base"})
+CHANGEABLE = FIXED_IN_USE | {
+    "name",
+    "local_networks",
+    "gateway_size",
+    "gateway_image",
+    "flow_deadline_seconds",
+    "snat_port_first",
+    "snat_port_last",
+}
+#: A gateway that a rebuild is going on with.
+_IN_REBUILD = (GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING)
 
 
 def may_switch(*, app: App, actor: Actor) -> bool:
@@ -116,18 +143,12 @@ def egress_retry(*, app: App, actor: Actor) -> Assignment:
     return assignment
 
 
-def current_assignment(app: App) -> Assignment | None:
-    """Return the app's assignment that isn't released yet, if there is one."""
-    unreleased = Assignment.objects.exclude(status=AssignmentStatus.RELEASED)
-    return unreleased.select_related("app", "cluster").filter(app=app).first()
-
-
 def cluster_create(
     *, name: str, region: str, vpc_id: str, vpc: str, local_networks: list[str], **sizes: Any
 ) -> tuple[Cluster, str]:
     """Create a cluster; returns it with its join token, which can't be had again.
 
-    `sizes`: gateway_size, gateway_image, flow_deadline_seconds. Raises ValueError for what is no IPv4 network.
+    `sizes`: other columns of Cluster, such as gateway_size. Raises ValueError for what is no IPv4 network.
     """
     for network in (vpc, *local_networks):
         ipaddress.IPv4Network(network)
@@ -136,6 +157,61 @@ def cluster_create(
             name=name, region=region, vpc_id=vpc_id, vpc=vpc, local_networks=local_networks, **sizes
         )
         return cluster, join_token_rotate(cluster=cluster)
+
+
+def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cluster:
+    """Change these columns of `cluster`, and no others; nodes learn at once what concerns them.
+
+    Returns the cluster as it is now. Raises ClusterInvalid, and ClusterInUse for what gateways and nodes are built on
+    while an assignment isn't released. Nothing is written then.
+    """
+    if unknown := fields.keys() - CHANGEABLE:
+        raise ClusterInvalid(f"{', '.join(sorted(unknown))} of a cluster can't be changed.")
+    with transaction.atomic():
+        # Locks the row: no assignment begins meanwhile.
+        present = Cluster.objects.select_for_update().get(pk=cluster.pk)
+        changed = {name: value for name, value in fields.items() if getattr(present, name) != value}
+        if not changed:
+            return present
+        told = distribution.settings_of(present)
+        _refuse_while_in_use(present, changed.keys() & FIXED_IN_USE)
+        old = {name: getattr(present, name) for name in changed}
+        for name, value in changed.items():
+            setattr(present, name, value)
+        _check_cluster(present)
+        present.save(update_fields=changed)
+        if distribution.settings_of(present) != told:
+            Cluster.objects.filter(pk=present.pk).update(revision=F("revision") + 1)
+        reason = "; ".join(f"{name}: {old[name]} → {value}" for name, value in sorted(changed.items()))
+        events.record(Event.Kind.REQUEST, "cluster.change", on=present, reason=reason, actor=actor)
+    present.refresh_from_db()
+    return present
+
+
+def gateway_rebuild(*, gateway: Gateway, actor: User | None) -> Gateway:
+    """Let `gateway` be laid anew on the same VM, under the same addresses, once its connections ended or were cut.
+
+    New connections take the other gateway meanwhile. Does nothing when it is on its way already. `actor` is None on
+    the command line. Raises GatewayNotInUse, PeerNotReady.
+    """
+    with transaction.atomic():
+        # Locks the row: of two who rebuild the two gateways at once, the second sees what the first did.
+        assignment = Assignment.objects.select_for_update().get(pk=gateway.assignment_id)
+        pair = {row.pk: row for row in assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)}
+        row = pair.pop(gateway.pk, None)
+        if row is None or (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
+            raise GatewayNotInUse
+        if row.provisioning_status in _IN_REBUILD:
+            return row
+        if not any(_serves(peer) for peer in pair.values()):
+            raise PeerNotReady
+        events.record(Event.Kind.REQUEST, "gateway.rebuild", on=row, actor=actor)
+        # One that failed has no connections left to wait for.
+        failed = row.provisioning_status == GatewayStatus.ERROR
+        to = GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING
+        gateway_transition(gateway=row, to=to, reason="rebuild", actor=actor)
+        wake([assignment.pk])
+    return row
 
 
 def join_token_rotate(*, cluster: Cluster, actor: User | None = None) -> str:
@@ -174,6 +250,27 @@ def _require(app: App, actor: Actor) -> None:
 def _ask_policies(app: App, actor: Actor) -> None:
     for path in settings.EGRESS_ADMISSION:
         import_string(path)(app=app, actor=actor)
+
+
+def _serves(gateway: Gateway) -> bool:
+    health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
+    return gateway.provisioning_status == GatewayStatus.READY and health == Health.HEALTHY
+
+
+def _check_cluster(cluster: Cluster) -> None:
+    try:
+        cluster.full_clean()
+    except ValidationError as error:
+        raise ClusterInvalid("; ".join(error.messages)) from None
+
+
+def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
+    count = cluster.assignments.exclude(status=AssignmentStatus.RELEASED).count()
+    if names and count:
+        raise ClusterInUse(
+            f"{', '.join(sorted(names))} of {cluster} can't change while dedicated egress is enabled for apps in it"
+            f" (now {count}): disable it for them first, or make another cluster."
+        )
 
 
 def _begin(app: App, actor: Actor) -> Assignment:

@@ -6,7 +6,7 @@ a gateway in `creating` may have a VM under its tag, one in `deleting` may have 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,8 +25,21 @@ from .transitions import assignment_transition, gateway_transition
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)
+_REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
 #: What a move forward clears: the failures that came before it.
 _FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
+#: What is known of a gateway whose system was laid anew: nothing.
+_BLANK: dict[str, Any] = {
+    "token_hash": None,
+    "rebuild_action_id": "",
+    "applied_clients_revision": 0,
+    "boot_id": "",
+    "forwarding": False,
+    "health": Health.UNKNOWN,
+    "detail": "",
+    "flows": 0,
+    "reported_at": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,14 @@ def take(step: Step, work: Work) -> None:
         _add_gateway(work, step.slot)
     else:
         _ASSIGNMENT_STEPS[step.act](work)
+
+
+def give_up(step: Step, work: Work, code: str, detail: str) -> None:
+    """Say that `step` failed for good: that a gateway of an active pair failed, or that the assignment did."""
+    if step.act in _REBUILDING and step.gateway_id is not None:
+        _fail_rebuild(work, _gateway(step.gateway_id), f"{code}: {detail}")
+    else:
+        fail(work, code, detail)
 
 
 def fail(work: Work, code: str, detail: str) -> None:
@@ -104,9 +125,13 @@ def _create(work: Work, gateway: Gateway) -> None:
         GatewayStatus.BOOTING,
         f"server {server.id}",
         server_id=server.id,
-        enrolment_until=clock.now() + timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),
+        enrolment_until=_boot_deadline(),
         **_addresses(server),
     )
+
+
+def _boot_deadline() -> datetime:
+    return clock.now() + timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS)
 
 
 def _poll(work: Work, gateway: Gateway) -> None:
@@ -164,11 +189,66 @@ def _delete(work: Work, gateway: Gateway) -> None:
     _move(work, gateway, GatewayStatus.DELETED, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
 
 
+# --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------
+
+
+def _resume(work: Work, gateway: Gateway) -> None:
+    _move(work, gateway, GatewayStatus.READY, "not rebuilt: the other gateway isn't healthy")
+
+
+def _begin_rebuild(work: Work, gateway: Gateway) -> None:
+    _move(work, gateway, GatewayStatus.MAINTENANCE, rebuild_action_id="")
+
+
+def _rebuild(work: Work, gateway: Gateway) -> None:
+    """Ask for the rebuild. Killed before its id is written, it is asked for again: that costs time, nothing else.
+
+    Meanwhile no enrolment is possible: what still runs of the old system can't pass for the new one.
+    """
+    work.lease.renew()
+    action_id = work.open_provider().rebuild(gateway.server_id, image=gateway.assignment.cluster.gateway_image)
+    with work.lease.fenced():
+        Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id=action_id)
+        events.record(Event.Kind.PROVIDER, "provider.rebuild", on=gateway, new=action_id)
+
+
+def _check_rebuild(work: Work, gateway: Gateway) -> None:
+    """Let the new system enrol once the old one is gone, its credential too."""
+    status = work.open_provider().action_status(gateway.server_id, gateway.rebuild_action_id)
+    if status == "errored":
+        with work.lease.fenced():
+            Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id="")
+        raise Unavailable(f"the rebuild {gateway.rebuild_action_id} of server {gateway.server_id} failed")
+    if status == "completed":
+        _move(
+            work,
+            gateway,
+            GatewayStatus.BOOTING,
+            f"server {gateway.server_id} rebuilt",
+            enrolment_until=_boot_deadline(),
+            **_BLANK,
+        )
+
+
+def _fail_rebuild(work: Work, gateway: Gateway, detail: str = "") -> None:
+    """Leave the pair active, on the other gateway alone."""
+    late = f"server {gateway.server_id} didn't come back within {settings.EGRESS_BOOT_LIMIT_SECONDS} s"
+    _move(work, gateway, GatewayStatus.ERROR, detail or late, rebuild_action_id="", enrolment_until=None)
+
+
 # --- the assignment --------------------------------------------------------------------------------------------------
 
 
 def _distribute(work: Work) -> None:
     _publish_and_move(work, "active", AssignmentStatus.DISTRIBUTING)
+
+
+def _announce(work: Work) -> None:
+    assignment = work.assignment
+    with work.lease.fenced():
+        route = distribution.route_of(assignment, "active")
+        revision = distribution.publish(assignment.cluster_id, route.namespace, route)
+        Assignment.objects.filter(pk=assignment.pk).update(target_revision=revision)
 
 
 def _activate(work: Work) -> None:
@@ -214,6 +294,11 @@ _GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
     Act.FAIL_BOOT: _fail_boot,
     Act.BEGIN_DELETE: _begin_delete,
     Act.DELETE: _delete,
+    Act.RESUME: _resume,
+    Act.BEGIN_REBUILD: _begin_rebuild,
+    Act.REBUILD: _rebuild,
+    Act.CHECK_REBUILD: _check_rebuild,
+    Act.FAIL_REBUILD: _fail_rebuild,
 }
 _ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
     Act.DISTRIBUTE: _distribute,
@@ -221,4 +306,5 @@ _ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
     Act.DRAIN: _drain,
     Act.RELEASE: _release,
     Act.FINISH: _finish,
+    Act.ANNOUNCE: _announce,
 }

@@ -36,7 +36,8 @@ GATEWAY_MOVES: Final[Mapping[GatewayStatus, frozenset[GatewayStatus]]] = {
     _G.MAINTENANCE: frozenset({_G.BOOTING, _G.READY, _G.DELETING, _G.ERROR}),
     _G.DELETING: frozenset({_G.DELETED}),
     _G.DELETED: frozenset(),
-    _G.ERROR: frozenset({_G.DELETING}),
+    # A gateway whose rebuild failed is rebuilt again.
+    _G.ERROR: frozenset({_G.MAINTENANCE, _G.DELETING}),
 }
 
 

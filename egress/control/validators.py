@@ -2,12 +2,23 @@
 
 import ipaddress
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args, get_type_hints
 
 from django.core.exceptions import ValidationError
+from django.core.validators import BaseValidator, MaxValueValidator, MinValueValidator
+
+from egress.wire.codec import Bounds
+from egress.wire.messages import ClusterSettings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MAX_LOCAL_NETWORKS = 200
+#: Fewer bits hold no gateway: some values mean other things.
+MIN_MASK_BITS = 3
+#: Kubernetes gives services of type NodePort these.
+NODE_PORTS = range(30_000, 32_768)
+#: What agents do without being told otherwise.
+DEFAULTS = ClusterSettings(vpc="", local_networks=())
 
 
 def check_label(value: str) -> None:
@@ -30,3 +41,31 @@ def check_networks(value: Any) -> None:
         raise ValidationError(f'Give a list of at most {MAX_LOCAL_NETWORKS} networks, such as ["10.244.0.0/16"].')
     for network in value:
         check_network(network)
+
+
+def wire_bounds(name: str) -> list[BaseValidator]:
+    """Return validators with the limits that the wire sets to the numbers in a field of ClusterSettings."""
+    hint = get_type_hints(ClusterSettings, include_extras=True)[name]
+    bounds = next(_innermost_bounds(hint))
+    return [MinValueValidator(bounds.low), MaxValueValidator(bounds.high)]
+
+
+def _innermost_bounds(hint: Any) -> Iterator[Bounds]:
+    for argument in get_args(hint):
+        yield from _innermost_bounds(argument)
+    yield from (each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Bounds))
+
+
+def check_mask(value: int) -> None:
+    """Refuse bits that don't hang together, or too few."""
+    lowest = value & -value
+    if value <= 0 or (value + lowest) & value or value.bit_count() < MIN_MASK_BITS:
+        raise ValidationError(f"{value:#x} isn't one run of at least {MIN_MASK_BITS} bits, such as 0x0fff0000.")
+
+
+def check_snat_ports(first: int, last: int) -> None:
+    """Refuse a range that is empty or holds NodePorts, whose traffic the node would mistake for replies."""
+    if first >= last:
+        raise ValidationError(f"The range of source ports {first}-{last} is empty: the first must be below the last.")
+    if first <= NODE_PORTS[-1] and last >= NODE_PORTS[0]:
+        raise ValidationError(f"Source ports {first}-{last} overlap NodePorts, {NODE_PORTS[0]}-{NODE_PORTS[-1]}.")

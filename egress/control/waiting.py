@@ -1,6 +1,8 @@
 """Say in a line what an assignment waits for: what an operator wants to know of a row that doesn't move."""
 
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus
+from collections.abc import Sequence
+
+from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node
 from .selectors import lagging_nodes, live_nodes
 
 #: A row that takes longer than this in a passing status is worth a look.
@@ -8,8 +10,12 @@ LONG_SECONDS = 900
 NAMES_SHOWN = 5
 
 
-def waits_for(assignment: Assignment) -> str:
-    """Return what holds `assignment` up; "" when nothing does."""
+def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> str:
+    """Return what holds `assignment` up; "" when nothing does. `nodes`: its cluster's live ones, where they are known.
+
+    Asks nothing of the database when `nodes` are given and the gateways prefetched.
+    """
+    known = live_nodes(assignment.cluster_id) if nodes is None else nodes
     if assignment.error_code:
         tried = f", {assignment.attempts} attempts" if assignment.attempts else ""
         return f"{assignment.error_code}{tried}"
@@ -17,11 +23,26 @@ def waits_for(assignment: Assignment) -> str:
         case AssignmentStatus.PROVISIONING:
             return "; ".join(_gateway(gateway) for gateway in assignment.gateways.all() if _is_on_its_way(gateway))
         case AssignmentStatus.DRAINING:
-            return _flows(assignment)
-        case AssignmentStatus.DISTRIBUTING | AssignmentStatus.ACTIVE | AssignmentStatus.RELEASING:
-            names = lagging_nodes(assignment)
-            return f"nodes: {_some(names)}" if names else ""
+            return _flows(assignment, known)
+        case AssignmentStatus.DISTRIBUTING if not known:
+            return "no live node"
+        case AssignmentStatus.ACTIVE:
+            return "; ".join(filter(None, (*map(_trouble, assignment.gateways.all()), _lagging(assignment, known))))
+        case AssignmentStatus.DISTRIBUTING | AssignmentStatus.RELEASING:
+            return _lagging(assignment, known)
     return ""
+
+
+def _lagging(assignment: Assignment, nodes: Sequence[Node]) -> str:
+    names = lagging_nodes(assignment, nodes)
+    return f"nodes: {_some(names)}" if names else ""
+
+
+def _trouble(gateway: Gateway) -> str:
+    """Say what a gateway of an active pair lacks; "" when it serves."""
+    if _is_on_its_way(gateway):
+        return _gateway(gateway)
+    return f"gateway {'AB'[gateway.slot]} unhealthy" if gateway.health == Health.UNHEALTHY else ""
 
 
 def _is_on_its_way(gateway: Gateway) -> bool:
@@ -37,11 +58,11 @@ def _gateway(gateway: Gateway) -> str:
     return f"{text}, {gateway.detail or 'not forwarding'}" if gateway.reported_at else f"{text}, no report yet"
 
 
-def _flows(assignment: Assignment) -> str:
+def _flows(assignment: Assignment, nodes: Sequence[Node]) -> str:
     ids = [str(gateway.pk) for gateway in assignment.gateways.all()]
-    counts = {node.name: sum(node.flows.get(key, 0) for key in ids) for node in live_nodes(assignment.cluster_id)}
+    counts = {node.name: sum(node.flows.get(key, 0) for key in ids) for node in nodes}
     carrying = tuple(f"{name} ({count})" for name, count in counts.items() if count)
-    return f"connections on {_some(carrying)}" if carrying else f"nodes: {_some(lagging_nodes(assignment))}"
+    return f"connections on {_some(carrying)}" if carrying else f"nodes: {_some(lagging_nodes(assignment, nodes))}"
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -3,5 +3,3 @@
 `userdata` builds what a stock Ubuntu image needs to become one; the rest is the agent that it carries. Standard
 library only, and nothing is downloaded at boot.
 """
-
-VERSION = "0.1.0"

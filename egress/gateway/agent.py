@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from egress import __version__
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, GatewayReport, GatewaySync, GatewaySyncRequest
 
-from . import VERSION, kernel, tuning
+from . import kernel, tuning
 from .config import Config
 from .keeper import Keeper, Status
 from .kernel import KernelError
@@ -129,7 +130,7 @@ class Agent:
         status = self._keeper.status
         report = GatewayReport(
             boot_id=self._boot_id,
-            agent_version=VERSION,
+            agent_version=__version__,
             forwarding=status.forwarding,
             detail=status.detail,
             flows=_flows(),

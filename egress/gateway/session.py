@@ -6,10 +6,10 @@ import threading
 from http import HTTPStatus
 from typing import TypeVar
 
+from egress import __version__
 from egress.wire.http import ControlPlane, ControlPlaneError, Refused
 from egress.wire.messages import GatewayEnrol, GatewayEnrolled
 
-from . import VERSION
 from .config import Config
 from .state import Store
 
@@ -68,7 +68,7 @@ class Credential:
 
     def _enrol(self) -> str:
         plane = connect(self._config, self._config.enrolment_secret)
-        request = GatewayEnrol(gateway_id=self._config.gateway_id, boot_id=self._boot_id, agent_version=VERSION)
+        request = GatewayEnrol(gateway_id=self._config.gateway_id, boot_id=self._boot_id, agent_version=__version__)
         try:
             enrolled = plane.call("gateways/enrol", request, GatewayEnrolled)
         finally:
@@ -89,7 +89,6 @@ class Channel:
     def __init__(self, config: Config, credential: Credential) -> None:
         self._credential = credential
         self._plane = connect(config, "")
-        self._in_use = False
 
     def call(self, verb: str, message: object, reply: type[T], *, timeout_seconds: float) -> T:
         """Call `verb`; a credential that is refused is renewed by enrolling, once.
@@ -98,27 +97,13 @@ class Channel:
         """
         self._plane.token = self._credential.current()
         try:
-            return self._call(verb, message, reply, timeout_seconds)
+            return self._plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
         except Refused as error:
             if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
             log.warning("the control plane refuses this gateway's credential: enrolling again")
             self._plane.token = self._credential.renew(self._plane.token)
-            return self._call(verb, message, reply, timeout_seconds)
-
-    def _call(self, verb: str, message: object, reply: type[T], timeout_seconds: float) -> T:
-        """Call once; or twice where the first try met a connection that the server had closed for being idle."""
-        try:
-            answer = self._plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
-        except Refused:
-            raise
-        except ControlPlaneError:
-            if not self._in_use:
-                raise
-            self._in_use = False
-            answer = self._plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
-        self._in_use = True
-        return answer
+            return self._plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
 
 
 def connect(config: Config, token: str) -> ControlPlane:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from egress import __version__
 from egress.wire.http import ControlPlaneError
-from egress.wire.messages import Done, NodeReport
+from egress.wire.messages import Done, NodeReport, NodeSync
 
 from .containers import Containers
 from .link import Backoff, Link
@@ -58,7 +58,8 @@ class Reporter:
         while True:
             credential = self._state.credential
             report = self._report()
-            if credential and (loop.time() >= due or _gist(report) != self._told):
+            gist = _gist(report, self._state.table)
+            if credential and (loop.time() >= due or gist != self._told):
                 try:
                     await self._link.call("nodes/report", report, Done, token=credential.token)
                 except ControlPlaneError as error:
@@ -72,7 +73,7 @@ class Reporter:
                     log.info("reports are delivered again")
                 trouble = ""
                 backoff.reset()
-                self._told = _gist(report)
+                self._told = gist
                 due = loop.time() + PERIOD_SECONDS
             await self._pause(max(due - loop.time(), 1.0))
 
@@ -100,7 +101,11 @@ class Reporter:
         )
 
 
-def _gist(report: NodeReport) -> object:
-    """Return what is worth a report of its own: of flows, only whether there are any."""
+def _gist(report: NodeReport, table: NodeSync | None) -> object:
+    """Return what is worth a report of its own: of flows, only whether there are any.
+
+    A new table is, because a drain ends by what is seen after the table that began it.
+    """
     busy = {gateway for gateway, flows in report.flows.items() if flows}
-    return report.dataplane, report.detail, report.containers, report.gateways, busy
+    revision = table.revision if table else 0
+    return revision, report.dataplane, report.detail, report.containers, report.gateways, busy

@@ -9,8 +9,9 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action, display
@@ -66,28 +67,38 @@ class TeamAdmin(ModelAdmin):
     prepopulated_fields: ClassVar[dict[str, Any]] = {"slug": ("name",)}
     inlines = (MembershipInline,)
 
-    @display(description="Members")
-    def people(self, team: Team) -> int:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
+        """Count the members along."""
+        queryset: QuerySet[Team] = super().get_queryset(request)
+        return queryset.annotate(people_now=Count("memberships"))
+
+    @display(description="Members", ordering="people_now")
+    def people(self, team: Any) -> int:
         """Count the members."""
-        return team.memberships.count()
+        return int(team.people_now)
 
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ModelAdmin):
-    """Tokens: looked at and revoked; made by their owners, who alone see them."""
+    """Tokens: made for a team, shown once; looked at and revoked, never changed."""
 
     list_display = ("name", "hint", "team", "can_write", "created_by", "last_used_at", "revoked_at")
     list_filter = ("can_write", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "hint", "team__name")
     list_select_related = ("team", "created_by")
-    fields = readonly_fields = (
-        "name", "hint", "team", "can_write", "created_by", "created_at", "last_used_at", "revoked_at",
-    )  # fmt: skip
+    fields = ("name", "hint", "team", "can_write", "created_by", "created_at", "last_used_at", "revoked_at")
+    add_fieldsets: ClassVar[Any] = ((None, {"fields": ("team", "name", "can_write")}),)
+    autocomplete_fields = ("team",)
     actions = ("revoke",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse."""
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
+        """Fix all of a token that exists."""
         del request
+        return self.fields if obj else ()
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """Refuse."""
+        del request, obj
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
@@ -95,7 +106,31 @@ class ApiTokenAdmin(ModelAdmin):
         del request, obj
         return False
 
-    @action(description="Revoke at once", permissions=["change"])
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Say whether this person may void tokens: it takes Django's permission to change them."""
+        return bool(request.user.has_perm("accounts.change_apitoken"))
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Offer one way to save: what follows is the page with the token."""
+        only = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        answer: HttpResponse = super().add_view(request, form_url, {**(extra_context or {}), **only})
+        return answer
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
+        """Issue the token; only this request knows it."""
+        del change
+        person: Any = request.user
+        row, obj.shown_once = ApiToken.issue(**form.cleaned_data, created_by=person)
+        obj.pk, obj.hint = row.pk, row.hint
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the token on this page alone: a message would keep it in a cookie or a session."""
+        del post_url_continue
+        context = {**self.admin_site.each_context(request), "title": "New API token", "token": obj}
+        # The admin forbids caching of all its pages.
+        return TemplateResponse(request, "accounts/admin/token.html", context)
+
+    @action(description="Revoke at once", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         """Revoke."""
         for token in queryset:

@@ -1,5 +1,6 @@
 """What the API takes and gives."""
 
+import json
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
@@ -12,6 +13,10 @@ from egress.control.selectors import EgressView
 #: How far a dedicated egress got; an app without one is "off".
 STATES = ["off", *(status.value for status in AssignmentStatus if status != AssignmentStatus.RELEASED)]
 
+#: How many unknown keys an error names, and how much of each.
+NAMES_TOLD, NAME_LENGTH = 5, 40
+WANTED = f"Send one object with `type` alone, {' or '.join(json.dumps(kind.value) for kind in EgressType)}."
+
 IP_STATUSES = ["ASSIGNING", "ASSIGNED", "REMOVED"]
 
 
@@ -19,7 +24,9 @@ class DedicatedIpSerializer(serializers.Serializer[Any]):
     """One of the app's two addresses."""
 
     id = serializers.UUIDField()
-    ip = serializers.IPAddressField(allow_null=True, help_text="null until it is known.")
+    ip = serializers.IPAddressField(
+        allow_null=True, help_text="null until it is known; may still change until `status` is ASSIGNED."
+    )
     status = serializers.ChoiceField(choices=IP_STATUSES)
 
 
@@ -52,7 +59,25 @@ class EgressSerializer(serializers.Serializer[Any]):
 class EgressChangeSerializer(serializers.Serializer[Any]):
     """The wish."""
 
-    type = serializers.ChoiceField(choices=EgressType.choices)
+    type = serializers.ChoiceField(
+        choices=EgressType.choices,
+        error_messages={
+            "required": f"`type` is missing. {WANTED}",
+            "null": f"`type` is null. {WANTED}",
+            "invalid_choice": f"`type` isn't one that there is. {WANTED}",
+        },
+    )
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Refuse what isn't known, too: a wish that is misspelt must not look granted."""
+        if not isinstance(data, dict):
+            raise serializers.ValidationError({"body": [f"The body isn't an object. {WANTED}"]})
+        unknown = sorted(data.keys() - self.fields.keys())
+        if unknown:
+            # As JSON writes them, and not all of them: they are anybody's text.
+            names = ", ".join(json.dumps(key[:NAME_LENGTH]) for key in unknown[:NAMES_TOLD])
+            raise serializers.ValidationError({"body": [f"The body holds what isn't known here: {names}. {WANTED}"]})
+        return super().run_validation(data)
 
 
 class AppSerializer(serializers.Serializer[Any]):

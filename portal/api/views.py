@@ -1,10 +1,11 @@
 """Version 1 of the REST API: each view parses, calls one service or selector, and answers."""
 
+from contextlib import suppress
 from typing import Any, NoReturn
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
-from rest_framework.decorators import api_view, permission_classes
+from rest_framework.decorators import api_view, parser_classes, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
 from rest_framework.pagination import PageNumberPagination
@@ -12,12 +13,14 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from egress.control.models import App, EgressType
+from egress.control.errors import NothingToRetry, TransitionConflict
+from egress.control.models import App, AssignmentStatus, EgressType
 from egress.control.overview import egress_overviews
-from egress.control.selectors import app_for, apps_of, egress_view
-from egress.control.services import egress_disable, egress_enable
+from egress.control.selectors import Actor, app_for, apps_of, egress_view
+from egress.control.services import egress_disable, egress_enable, egress_retry
 
 from .authentication import token_of
+from .parsers import SmallJsonParser
 from .permissions import WritesWithLeave
 from .schema import described
 from .serializers import AppSerializer, EgressChangeSerializer, EgressSerializer, ErrorSerializer
@@ -36,6 +39,7 @@ class Pages(PageNumberPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+    invalid_page_message = "There is no such page. Begin with ?page=1 and follow `next`."
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """Describe a page in the words of OpenAPI 3.1, where null is a type; the framework's are 3.0's."""
@@ -74,28 +78,42 @@ def app(request: Request, app_id: str) -> Response:
 @described(
     methods=["PUT"],
     operation_id="apps_egress_update",
-    description="Wish for another type of egress. Repeating a wish changes nothing.",
+    description=(
+        "Wish for another type of egress. Repeating a wish changes nothing; only where `state` is `error`, "
+        "wishing for DEDICATED_IP again tries once more what failed."
+    ),
     parameters=[APP_ID],
     request=EgressChangeSerializer,
     responses={
         200: EgressSerializer,
-        400: OpenApiResponse(ErrorSerializer, "The body isn't JSON, or `type` isn't one of the two."),
+        400: OpenApiResponse(ErrorSerializer, "The body isn't JSON, or not `type` alone with one of its two values."),
         403: OpenApiResponse(ErrorSerializer, "The token may only read, or the platform refuses."),
         409: OpenApiResponse(ErrorSerializer, "An earlier dedicated egress of this app is still being disabled."),
+        413: OpenApiResponse(ErrorSerializer, "The body is far larger than a wish."),
+        415: OpenApiResponse(ErrorSerializer, "The body isn't sent as application/json."),
         **REFUSALS,
     },
 )
 @api_view(["GET", "PUT"])
+@parser_classes([SmallJsonParser])
 @permission_classes([IsAuthenticated, WritesWithLeave])
 def egress(request: Request, app_id: str) -> Response:
-    """Return an app's egress, or wish for another type. Repeating a wish changes nothing."""
+    """Return an app's egress, or wish for another type."""
     app = app_for(token_of(request), app_id)
     if request.method == "PUT":
         change = EgressChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
-        switch = egress_enable if change.validated_data["type"] == EgressType.DEDICATED_IP else egress_disable
+        switch = _enable_or_retry if change.validated_data["type"] == EgressType.DEDICATED_IP else egress_disable
         switch(app=app, actor=token_of(request))
     return Response(EgressSerializer(egress_view(app)).data)
+
+
+def _enable_or_retry(*, app: App, actor: Actor) -> None:
+    """Enable, and try again what failed: a program has no button for that, it repeats its wish."""
+    if egress_enable(app=app, actor=actor).status == AssignmentStatus.ERROR:
+        # Another request may have started it, or given it up, in the same instant; the answer shows what is.
+        with suppress(NothingToRetry, TransitionConflict):
+            egress_retry(app=app, actor=actor)
 
 
 @described(exclude=True)

@@ -22,7 +22,9 @@ if (STATE_DIR / "env").is_file():
     env.read_env(str(STATE_DIR / "env"))
 
 DEBUG = env.bool("DEBUG", False)
-SECRET_KEY = env.str("SECRET_KEY", "insecure-key-for-development-only-and-never-for-production")
+#: No default: gateways' enrolment secrets and sessions hang on it. Django refuses to use an empty one; web servers and
+#: workers refuse to start. Commands that need none, such as demo and makemigrations, run without.
+SECRET_KEY = env.str("SECRET_KEY", "")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "198.51.100.80"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -109,6 +111,7 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
+FORMAT_MODULE_PATH = "portal.config.formats"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = STATE_DIR / "static"
@@ -248,6 +251,7 @@ UNFOLD = {
     },
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "egress.control.admin_start.dashboard",
 }
 
 LOGGING = {

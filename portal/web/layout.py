@@ -82,10 +82,10 @@ class Wide:
 
     def place(self, nodes: int) -> tuple[list[Box], list[Box], Box, int]:
         """Put nodes left, gateways in the middle, the internet right, each column centred; a lane runs below."""
-        height = max(nodes * 80, 176) + 24
+        height = max(nodes, 2) * 88 + 24
         middle = (height - 24) // 2
-        top = middle - (nodes * 80 - 16) // 2
-        node_boxes = [Box(x=1, y=top + 80 * i, w=168, h=64) for i in range(nodes)]
+        top = middle - (nodes * 88 - 16) // 2
+        node_boxes = [Box(x=1, y=top + 88 * i, w=168, h=72) for i in range(nodes)]
         gateways = [Box(x=256, y=middle - 80 + 88 * slot, w=208, h=72) for slot in (0, 1)]
         return node_boxes, gateways, Box(x=567, y=middle - 56, w=112, h=112), height
 
@@ -122,7 +122,7 @@ class Upright:
     def place(self, nodes: int) -> tuple[list[Box], list[Box], Box, int]:
         """Put nodes above in rows of two, the gateways below them side by side, the internet at the foot."""
         columns = (78,) if nodes == 1 else (1, 155)
-        node_boxes = [Box(x=columns[i % 2], y=1 + 80 * (i // 2), w=132, h=64) for i in range(nodes)]
+        node_boxes = [Box(x=columns[i % 2], y=1 + 88 * (i // 2), w=132, h=72) for i in range(nodes)]
         top = node_boxes[-1].bottom + 56
         gateways = [Box(x=(1, 155)[slot], y=top, w=132, h=88) for slot in (0, 1)]
         world = Box(x=64, y=top + 88 + 56, w=160, h=44)

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from egress.control.models import App
-from egress.control.selectors import EgressView, NodeView, egress_view, live_nodes
+from egress.control.selectors import DedicatedIp, EgressView, NodeView, egress_view, live_nodes
 from egress.control.services import may_switch
 from portal.accounts.models import User
 
@@ -22,10 +22,11 @@ CALM_SECONDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """One of the two addresses as a row of the page."""
+    """One of the two addresses as a row of the page; until it is `assigned`, another may take its place."""
 
     gateway: str
     ip: str | None
+    assigned: bool
     state: State
 
 
@@ -58,7 +59,7 @@ def app_page(app: App, user: User) -> AppPage:
     return AppPage(
         view=view,
         state=state_of(view),
-        addresses=tuple(Address(gateway=ip.gateway, ip=ip.ip, state=gateway_state(ip)) for ip in view.ips),
+        addresses=tuple(_address(ip) for ip in view.ips),
         containers=sum(counts),
         busy_nodes=len(counts),
         wide=draw(view, WIDE),
@@ -72,6 +73,11 @@ def app_page(app: App, user: User) -> AppPage:
         look_again_seconds=BUSY_SECONDS if view.busy else CALM_SECONDS if view.status else 0,
         digest=hashlib.sha256(repr((view, allowed)).encode()).hexdigest()[:16],
     )
+
+
+def _address(ip: DedicatedIp) -> Address:
+    assigned = ip.ip is not None and ip.status == "ASSIGNED"
+    return Address(gateway=ip.gateway, ip=ip.ip, assigned=assigned, state=gateway_state(ip))
 
 
 def _allowable(view: EgressView) -> list[str]:

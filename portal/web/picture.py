@@ -12,7 +12,7 @@ from .states import State, Tone, gateway_state
 #: More nodes than these are counted, not drawn.
 MAX_NODES = 4
 #: More containers than these are counted, not drawn.
-MAX_PODS = 6
+MAX_PODS = 5
 POD_STEP = 18
 #: A box of at most this width holds nothing but an address in a line.
 NARROW = 160
@@ -20,13 +20,13 @@ NARROW = 160
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeBox:
-    """A node, its containers as squares at `pods` (x of each), and `more` of them as a number."""
+    """A node and its containers: squares at `pods` (x of each), `more` where not all are drawn, and all in words."""
 
     box: Box
     name: str
     pods: tuple[int, ...]
-    more: int
-    containers: int
+    more: str
+    counted: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +163,8 @@ def _node(layout: Layout, node: NodeView, box: Box) -> NodeBox:
         box=box,
         name=name,
         pods=tuple(box.x + 12 + POD_STEP * i for i in range(drawn)),
-        more=node.containers - drawn,
-        containers=node.containers,
+        more="…" if node.containers > drawn else "",
+        counted=_counted(node.containers) if node.containers else "no containers",
     )
 
 

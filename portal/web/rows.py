@@ -12,7 +12,7 @@ from .states import State, state_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One app in the list."""
+    """One app in the list, with the addresses that are its own for sure."""
 
     overview: EgressOverview
     state: State
@@ -38,5 +38,5 @@ def teams_of(overviews: Sequence[EgressOverview], *, user: User) -> list[TeamRow
 
 
 def _row(overview: EgressOverview) -> Row:
-    addresses = tuple(ip.ip for ip in overview.ips if ip.ip and ip.status != "REMOVED")
+    addresses = tuple(ip.ip for ip in overview.ips if ip.ip and ip.status == "ASSIGNED")
     return Row(overview=overview, state=state_of(overview), addresses=addresses)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from egress.control.models import AssignmentStatus, GatewayStatus, Health, Wish
+from egress.control.models import AssignmentStatus, GatewayStatus, Health
 from egress.control.overview import EgressOverview
 from egress.control.selectors import DedicatedIp, EgressView
 
@@ -33,9 +33,6 @@ ACTIVE = State(
     label="Dedicated egress active",
     sentence="Your app's traffic to the internet leaves from your own addresses.",
 )
-SWITCHING_OFF = State(
-    tone=Tone.BUSY, label="Switching off", sentence="New connections use shared addresses. Open ones are finishing."
-)
 
 _BY_STATUS = {
     AssignmentStatus.PROVISIONING: State(
@@ -44,7 +41,9 @@ _BY_STATUS = {
     AssignmentStatus.DISTRIBUTING: State(
         tone=Tone.BUSY, label="Almost there", sentence="Both gateways are up. Your app's traffic is moving to them."
     ),
-    AssignmentStatus.DRAINING: SWITCHING_OFF,
+    AssignmentStatus.DRAINING: State(
+        tone=Tone.BUSY, label="Switching off", sentence="New connections use shared addresses. Open ones are finishing."
+    ),
     AssignmentStatus.RELEASING: State(
         tone=Tone.BUSY, label="Releasing addresses", sentence="The two addresses are being given back."
     ),
@@ -57,7 +56,7 @@ _BY_STATUS = {
 def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
     if view.status == AssignmentStatus.ACTIVE:
-        return SWITCHING_OFF if view.wish == Wish.DISABLED else _active(view)
+        return _active(view)
     if view.status in {"", AssignmentStatus.RELEASED}:
         return OFF
     return _BY_STATUS[AssignmentStatus(view.status)]
@@ -71,12 +70,10 @@ def _active(view: EgressView | EgressOverview) -> State:
         return State(
             tone=Tone.BAD,
             label="Both gateways down",
-            sentence="Neither gateway answers. Meanwhile traffic is blocked, rather than sent from a shared address.",
+            sentence="Neither gateway answers. Traffic is rejected, not sent from shared addresses.",
         )
     names = " and ".join(f"Gateway {ip.gateway}" for ip in down)
-    return State(
-        tone=Tone.WARN, label=f"{names} down", sentence=f"{names} is down. New connections use your other address."
-    )
+    return State(tone=Tone.WARN, label=f"{names} down", sentence=f"{names} is down. New connections use the other one.")
 
 
 _SETTING_UP = {

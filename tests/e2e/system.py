@@ -5,12 +5,12 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from egress.lab.client import LabClient
+from egress.lab.client import LabClient, LabError
 from portal.demo.stack import NODES, Stack
 
 NODE_NAMES = tuple(node.name for node in NODES)
@@ -111,11 +111,28 @@ class System:
         for part in reversed(CONTROL_PLANE):
             self.stack.start_part(part)
 
+    def node_state(self, node: str) -> Path:
+        """Return the folder in which a node's agent keeps what must survive a reboot."""
+        return self.stack.state / "lab/nodes" / node / "state"
+
+    def start_container(self, app: str, node: str, command: Sequence[str] = ()) -> str:
+        """Start a container; again, as long as the plugin says "try again later", as kubelet would."""
+
+        def started() -> str | None:
+            try:
+                return self.lab.start_container(app, node=node, command=command)
+            except LabError as error:
+                if "code 11" not in str(error):
+                    raise
+                return None
+
+        return wait_for(f"a container of {app} starts on {node}", started)
+
     def start_containers(self, *apps: str) -> None:
         """Start one container of each app on each node."""
         for app in apps:
             for node in NODE_NAMES:
-                self.lab.start_container(app, node=node)
+                self.start_container(app, node)
 
     def seen(self, where: str, kind: str, count: int, *, node: str = "") -> set[str]:
         """Make `count` requests from a container; returns the addresses that they arrived from. None may fail."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from egress.lab.client import LabError
 from tests.e2e.system import NODE_NAMES, SHARED, System, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
@@ -34,24 +33,10 @@ def _without_control_plane(system: System, addresses: set[str]) -> Iterator[set[
         system.start_control_plane()
 
 
-def start_as_a_runtime(system: System, app: str, node: str) -> str:
-    """Start a container; again, as long as the plugin says "try again later", as kubelet would."""
-
-    def started() -> str | None:
-        try:
-            return system.lab.start_container(app, node=node, command=FETCH)
-        except LabError as error:
-            if "code 11" not in str(error):
-                raise
-            return None
-
-    return wait_for(f"a container of {app} starts on {node}", started)
-
-
 def check_new_container(system: System, node: str, addresses: set[str]) -> None:
     """Start a container of the app, let it work, stop it: in all its life nothing comes from a shared address."""
     mark = system.lab.mark()
-    name = start_as_a_runtime(system, APP, node)
+    name = system.start_container(APP, node, FETCH)
     wait_for("its first request arrives", lambda: system.lab.observed(mark).calls)
     assert system.seen(name, "tcp", 20) <= addresses
     system.lab.stop_container(name)
@@ -84,7 +69,7 @@ def test_an_agent_that_is_killed_comes_back_from_its_disk(system: System, addres
     assert system.seen(APP, "tcp", 5, node=node) <= addresses
     check_new_container(system, node, addresses)
     assert system.lab.agent(node, "status") == "running"
-    name = start_as_a_runtime(system, NEIGHBOUR, node)
+    name = system.start_container(NEIGHBOUR, node)
     assert system.seen(name, "tcp", 5) <= SHARED
     system.lab.stop_container(name)
 

@@ -1,10 +1,18 @@
 """Every page, in both schemes and at three widths: accessible, nothing overflowing, nothing moving."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.test import RequestFactory
+from django.urls import reverse
 from playwright.sync_api import Page
 
+from egress.control.models import RouteChange
+from portal.accounts.models import User
 from tests.e2e.pages.conftest import Open
 from tests.integration.portal import rows
 
@@ -12,6 +20,7 @@ pytestmark = pytest.mark.browser
 
 AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-*.min.js"))
 WIDTHS = (320, 768, 1440)
+LEGIBLE_PIXELS = 11
 
 
 def violations(page: Page) -> list[str]:
@@ -53,6 +62,37 @@ def test_app_page_in_every_state(open_page: Open, crew: rows.Crew, state: str, s
         upright = page.locator(".way svg.upright").is_visible()
         assert upright == (width == min(WIDTHS))
         assert page.locator(".way svg.wide").is_visible() != upright
+
+
+@pytest.mark.parametrize(("width", "drawing"), [(320, "upright"), (1440, "wide")])
+@pytest.mark.parametrize("state", ["off", "provisioning", "active", "draining"])
+def test_words_in_the_picture_fit_their_boxes_and_can_be_read(
+    open_page: Open, crew: rows.Crew, state: str, width: int, drawing: str
+) -> None:
+    app = rows.app(crew)
+    for ordinal, containers in enumerate((1, 4, 60, 500)):
+        rows.node(crew.cluster, ordinal, name=f"a-node-with-a-long-name-{ordinal}", containers={"shop-api": containers})
+    rows.bring(app, state, by=crew.owner, addresses=("203.200.113.110", "203.200.113.120"))
+    page = open_page(width, log_in_as=crew.owner.email)
+    page.goto(f"/apps/{app.pk}/")
+
+    words = set(page.locator(f"svg.{drawing} g text").all_text_contents())
+    assert {"1 container", "4 containers", "60 containers", "500 containers"} <= words
+    outside = page.evaluate(
+        """(drawing) => [...document.querySelectorAll(`svg.${drawing} g`)].flatMap((group) => {
+            const box = group.querySelector("rect.box").getBoundingClientRect();
+            return [...group.querySelectorAll("text")].filter((text) => {
+                const words = text.getBoundingClientRect();
+                return words.left < box.left || words.right > box.right
+                    || words.top < box.top || words.bottom > box.bottom;
+            }).map((text) => text.textContent);
+        })""",
+        drawing,
+    )
+    assert outside == []
+    scale = page.evaluate(f"document.querySelector('svg.{drawing}').getScreenCTM().a")
+    size = page.evaluate(f"parseFloat(getComputedStyle(document.querySelector('svg.{drawing} .quiet')).fontSize)")
+    assert scale * size >= LEGIBLE_PIXELS
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -130,10 +170,67 @@ def test_motion_is_reduced_where_wished(open_page: Open, crew: rows.Crew) -> Non
     assert animation("reduce") == "none"
 
 
-def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew) -> None:
-    rows.person("root@example.com", is_staff=True, is_superuser=True)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew, scheme: str) -> None:
+    _fill_admin(crew)
+    page = open_page(log_in_as="root@example.com", color_scheme=scheme)
+    model_admins = [admin.site.get_model_admin(model) for model in apps.get_models() if admin.site.is_registered(model)]
+    assert len(model_admins) >= 11
+
+    for path in ("/admin/", *(path for model_admin in model_admins for path in _admin_paths(model_admin))):
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        assert page.locator("h1").first.is_visible(), path
+        for width in WIDTHS[1:]:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert _page_overflow(page) <= 0, f"{path} at {width}"
+
+
+def test_the_admin_start_page_is_accessible_and_leads_to_what_needs_a_look(open_page: Open, crew: rows.Crew) -> None:
+    _fill_admin(crew)
     page = open_page(log_in_as="root@example.com")
-
     page.goto("/admin/")
+    assert page.locator("h1").inner_text() == "What needs a look"
+    inside = page.evaluate(AXE.read_text() + "; axe.run('section')")["violations"]
+    assert [rule["id"] for rule in inside if rule["impact"] in {"serious", "critical"}] == []
 
-    assert page.locator("h1, h2").first.is_visible()
+    page.click("text=Active, gateway unhealthy")
+
+    page.wait_for_url("**/assignment/?attention=degraded")
+    assert page.locator("text=gateway B unhealthy").is_visible()
+
+
+def _fill_admin(crew: rows.Crew) -> None:
+    """Put a row of each kind there, so that each page has something to show."""
+    root = rows.person("root@example.com", is_staff=True, is_superuser=True)
+    app = rows.app(crew)
+    rows.bring(app, "degraded", by=crew.owner)
+    rows.node(crew.cluster, 0, containers={app.namespace: 2}, health="unhealthy", detail="nft failed")
+    rows.token(crew)
+    root.groups.create(name="operators")
+    gateways = [
+        {"slot": slot, "private_address": "10.110.0.9", "public_address": "203.0.113.9", "state": "active"}
+        for slot in (0, 1)
+    ]
+    route = {"pair": 1, "state": "active", "gateways": gateways}
+    RouteChange.objects.create(cluster=crew.cluster, namespace=app.namespace, revision=7, route=route)
+
+
+def _admin_paths(model_admin: Any) -> Iterator[str]:
+    """Name the list, the form to add where there is one, the first row's page, and what its actions ask."""
+    opts = model_admin.opts
+    named = f"admin:{opts.app_label}_{opts.model_name}"
+    yield reverse(f"{named}_changelist")
+    request = RequestFactory().get("/")
+    request.user = User.objects.get(email="root@example.com")
+    if model_admin.has_add_permission(request):
+        yield reverse(f"{named}_add")
+    row = model_admin.model.objects.first()
+    yield reverse(f"{named}_change", args=[row.pk])
+    for action in model_admin.actions_detail:
+        yield reverse(f"{named}_{action}", args=[row.pk])
+
+
+def _page_overflow(page: Page) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))

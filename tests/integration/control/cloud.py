@@ -31,7 +31,7 @@ HANG_SECONDS = 30
 
 
 class FileCloud:
-    """Implements `egress.provider.base.Provider`, but for power actions."""
+    """Implements `egress.provider.base.Provider`, but for power actions. A server that an action is on is busy."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,6 +58,14 @@ class FileCloud:
         with self._state() as state:
             return str(self._create(state, "stray", tags)["id"])
 
+    def end_actions(self, status: ActionStatus = "completed") -> set[str]:
+        """Let the actions under way end so; returns the ids of their servers."""
+        with self._state() as state:
+            ended = [action for action in state["actions"] if action["status"] == "in-progress"]
+            for action in ended:
+                action["status"] = status
+            return {action["server"] for action in ended}
+
     def servers(self) -> list[Server]:
         with self._state() as state:
             return [_server(data) for data in state["servers"]]
@@ -65,6 +73,11 @@ class FileCloud:
     def calls(self, method: str) -> int:
         with self._state() as state:
             return int(state["calls"].get(method, 0))
+
+    def rebuilt(self) -> list[str]:
+        """Return the ids of the servers that were rebuilt, once for each time."""
+        with self._state() as state:
+            return [action["server"] for action in state["actions"] if action["status"] == "completed"]
 
     def user_data(self) -> list[str]:
         with self._state() as state:
@@ -111,10 +124,24 @@ class FileCloud:
         raise NotImplementedError
 
     def rebuild(self, server_id: str, *, image: str) -> str:
-        raise NotImplementedError
+        with self._call("rebuild") as (state, fault):
+            if server_id not in {data["id"] for data in state["servers"]}:
+                raise NotFound(f"no server {server_id}")
+            actions = state["actions"]
+            if any(action["server"] == server_id and action["status"] == "in-progress" for action in actions):
+                raise base.Unavailable(f"server {server_id} has a pending event")
+            actions.append({"id": str(len(actions) + 1), "server": server_id, "status": "in-progress", "image": image})
+            if fault == LOST_ANSWER:
+                raise base.OutcomeUnknown("the connection broke")
+            return str(actions[-1]["id"])
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
-        raise NotImplementedError
+        with self._call("action_status") as (state, _):
+            for action in state["actions"]:
+                if (action["server"], action["id"]) == (server_id, action_id):
+                    status: ActionStatus = action["status"]
+                    return status
+            raise NotFound(f"no action {action_id}")
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -155,6 +182,7 @@ class FileCloud:
             flock(lock, LOCK_EX)
             state: dict[str, Any] = {
                 "servers": [],
+                "actions": [],
                 "faults": {},
                 "calls": {},
                 "last_id": 0,

@@ -60,6 +60,13 @@ class Fleet:
             agents.gateway_acknowledge(token=token, message=acknowledged)
             self.report_gateway(gateway)
 
+    def lay_anew(self) -> None:
+        """Let the rebuilds under way end: the gateways' new systems know no credential."""
+        rebuilt = self.cloud.end_actions()
+        for gateway in self.gateways():
+            if gateway.server_id in rebuilt:
+                self.tokens.pop(str(gateway.pk), None)
+
     def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
         report = GatewayReport(boot_id="boot", agent_version="1", forwarding=forwarding)
         agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)

@@ -29,7 +29,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
     """Run `command` on the test's database until the end of the block."""
     inherited = {
         **os.environ,
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        "DATABASE_URL": _database_url(),
         "EGRESS_PROVIDER": settings.EGRESS_PROVIDER,
         **environment,
     }
@@ -47,6 +47,12 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
         with suppress(subprocess.TimeoutExpired):
             process.wait(20)
         kill(process)
+
+
+def _database_url() -> str:
+    """Return where the test's database is; PostgreSQL's host and user come from libpq's own variables."""
+    scheme = "sqlite:///" if connection.vendor == "sqlite" else "postgres:///"
+    return f"{scheme}{connection.settings_dict['NAME']}"
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from egress.control.distribution import MAX_DELTA, delta, publish, settings_of
 from egress.control.models import Cluster, RouteChange
 from egress.wire.codec import decode, encode
-from egress.wire.messages import NodeSync, Route, RouteGateway
+from egress.wire.messages import ClusterSettings, NodeSync, Route, RouteGateway
 from tests.factories import make_cluster, make_node
 
 
@@ -81,6 +81,14 @@ def test_what_is_told_survives_the_wire(cluster: Cluster) -> None:
     assert decode(NodeSync, encode(reply)) == reply
     assert reply.settings == settings_of(cluster)
     assert reply.probe_key == cluster.probe_key
+
+
+def test_defaults_and_bounds_of_a_cluster_are_the_wires(cluster: Cluster) -> None:
+    defaults = ClusterSettings(vpc=cluster.vpc, local_networks=tuple(cluster.local_networks))
+    assert settings_of(cluster) == defaults
+    for name, high in {"mark_mask": 2**32 - 1, "rule_priority": 28_000, "snat_port_last": 65_535}.items():
+        validators = Cluster._meta.get_field(name).validators
+        assert high in [getattr(validator, "limit_value", None) for validator in validators]
 
 
 def test_clusters_number_for_themselves(cluster: Cluster) -> None:

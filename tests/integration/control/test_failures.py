@@ -82,7 +82,7 @@ def test_a_worker_killed_at_any_step_of_enabling_loses_and_doubles_nothing(
     enabled: Fleet, monkeypatch: pytest.MonkeyPatch, line: str, when: str
 ) -> None:
     enabled.cloud.delay_addresses(1)
-    with _killed_once(monkeypatch, line, when):
+    with killed_once(monkeypatch, line, when):
         _finish_enabling(enabled)
     assert enabled.assignment.status == AssignmentStatus.ACTIVE
     assert len(enabled.cloud.servers()) == 2
@@ -97,7 +97,7 @@ def test_a_worker_killed_at_any_step_of_disabling_leaves_nothing_behind(
 ) -> None:
     _finish_enabling(enabled)
     egress_disable(app=enabled.app, actor=enabled.user)
-    with _killed_once(monkeypatch, line, when):
+    with killed_once(monkeypatch, line, when):
         for _ in range(6):
             _survive(enabled)
             enabled.nodes_follow()
@@ -121,7 +121,7 @@ def _survive(fleet: Fleet) -> None:
         Assignment.objects.update(lease_until=clock.now())
 
 
-def _killed_once(monkeypatch: pytest.MonkeyPatch, line: str, when: str) -> pytest.MonkeyPatch.context:  # type: ignore[valid-type]
+def killed_once(monkeypatch: pytest.MonkeyPatch, line: str, when: str) -> pytest.MonkeyPatch.context:  # type: ignore[valid-type]
     table = steps._GATEWAY_STEPS if line in {f.__name__ for f in steps._GATEWAY_STEPS.values()} else None
     chosen = table if table is not None else steps._ASSIGNMENT_STEPS
     (act,) = (act for act, function in chosen.items() if function.__name__ == line)

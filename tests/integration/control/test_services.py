@@ -1,6 +1,7 @@
 """What people ask for: each request does its one thing, or gives a clear error and changes nothing."""
 
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,8 @@ from egress.control.errors import (
     AdmissionRefused,
     AppUnknown,
     ClusterFull,
+    ClusterInUse,
+    ClusterInvalid,
     NodeGone,
     NotAllowed,
     NothingToRetry,
@@ -21,6 +24,7 @@ from egress.control.errors import (
 from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, NodeStatus, Wish
 from egress.control.selectors import app_for, apps_of
 from egress.control.services import (
+    cluster_change,
     cluster_create,
     egress_disable,
     egress_enable,
@@ -56,9 +60,10 @@ def test_a_broker_that_is_away_fails_no_request(
         raise ConnectionError("no broker")
 
     monkeypatch.setattr("celery.current_app.send_task", away)
-    with django_capture_on_commit_callbacks() as callbacks:
+    with django_capture_on_commit_callbacks(execute=True) as callbacks:
         assert egress_enable(app=fleet.app, actor=fleet.user).due_at is not None
     assert len(callbacks) == 1
+    assert Assignment.objects.get().wish == Wish.ENABLED
 
 
 def test_second_enable_is_a_noop(fleet: Fleet) -> None:
@@ -219,6 +224,77 @@ def test_a_cluster_with_nonsense_for_a_network_is_refused(db: None) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         cluster_create(name="c", region="r", vpc_id="v", vpc="10.1.0.0/20", local_networks=["nonsense"])
     assert not Cluster.objects.exists()
+
+
+def test_a_change_of_what_nodes_get_is_numbered_and_recorded_and_writes_nothing_else(fleet: Fleet) -> None:
+    stale = Cluster.objects.get(pk=fleet.cluster.pk)
+    fleet.bring_up()
+    changed = cluster_change(
+        cluster=stale, actor=fleet.user, local_networks=["10.1.0.0/16"], snat_port_first=40_000, region="lab1"
+    )
+    assert changed.revision == 2
+    assert Cluster.objects.get(pk=stale.pk).local_networks == ["10.1.0.0/16"]
+    settings_told = fleet.sync_node(fleet.nodes[0]).settings
+    assert (settings_told.local_networks, settings_told.snat_ports) == (("10.1.0.0/16",), (40_000, 65_535))
+    event = Event.objects.get(subject="cluster.change")
+    assert (event.actor, event.cluster) == (fleet.user, fleet.cluster)
+    assert "snat_port_first: 32768 → 40000" in event.reason
+    assert "region" not in event.reason
+
+
+@pytest.mark.parametrize("fields", [{"gateway_size": "s-2vcpu-2gb"}, {"name": "renamed"}, {}, {"region": "lab1"}])
+def test_a_change_that_is_none_of_the_nodes_business_wakes_no_node(fleet: Fleet, fields: dict[str, Any]) -> None:
+    fleet.bring_up()
+    changed = cluster_change(cluster=fleet.cluster, actor=fleet.user, **fields)
+    assert changed.revision == 1
+    assert Event.objects.filter(subject="cluster.change").count() == (fields not in ({}, {"region": "lab1"}))
+
+
+FIXED = {
+    "region": "fra1",
+    "vpc_id": "another",
+    "vpc": "10.111.0.0/20",
+    "mark_mask": 0xFF00000,
+    "rule_priority": 6_000,
+    "table_base": 60_000,
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_gateways_and_nodes_are_built_on_changes_only_while_nothing_is_enabled(fleet: Fleet, name: str) -> None:
+    egress_enable(app=fleet.app, actor=fleet.user)
+    before = Cluster.objects.values().get()
+    with pytest.raises(ClusterInUse, match=f"{name} of {fleet.cluster}.*disable it"):
+        cluster_change(cluster=fleet.cluster, actor=fleet.user, **{name: FIXED[name]})
+    assert Cluster.objects.values().get() == before
+    Assignment.objects.update(status=AssignmentStatus.RELEASED)
+    assert getattr(cluster_change(cluster=fleet.cluster, actor=fleet.user, **{name: FIXED[name]}), name) == FIXED[name]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mark_mask": 0x0F0F0000},
+        {"mark_mask": 0x3},
+        {"mark_mask": 0},
+        {"mark_mask": 2**32},
+        {"rule_priority": 28_001},
+        {"table_base": 999},
+        {"snat_port_first": 1_023},
+        {"snat_port_last": 32_768},
+        {"snat_port_first": 32_000},
+        {"flow_deadline_seconds": 7 * 86_400 + 1},
+        {"local_networks": ["nonsense"]},
+        {"vpc": "10.0.0.1/8"},
+        {"revision": 99},
+        {"nonsense": 1},
+    ],
+)
+def test_what_agents_would_choke_on_is_refused_and_nothing_is_written(fleet: Fleet, fields: dict[str, Any]) -> None:
+    before = (Cluster.objects.values().get(), Event.objects.count())
+    with pytest.raises(ClusterInvalid):
+        cluster_change(cluster=fleet.cluster, actor=fleet.user, **fields)
+    assert (Cluster.objects.values().get(), Event.objects.count()) == before
 
 
 def test_a_removed_node_is_waited_for_no_longer(fleet: Fleet) -> None:

@@ -8,6 +8,7 @@ import pytest
 from egress.control import clock
 from egress.control.health import watch_silence
 from egress.control.models import Assignment, Event, Gateway, Node
+from egress.control.overview import egress_overviews
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable
 from egress.control.waiting import waits_for
@@ -159,6 +160,52 @@ def test_operators_read_what_a_boot_waits_for(fleet: Fleet, field: str, value: o
     fleet.step()
     Gateway.objects.update(**{"reported_at": clock.now(), field: value})
     assert expected in waits_for(fleet.assignment)
+
+
+def test_a_disable_shows_at_once_what_comes_next(fleet: Fleet) -> None:
+    fleet.bring_up()
+    egress_disable(app=fleet.app, actor=fleet.user)
+    view = egress_view(fleet.app)
+    assert (view.type, view.status, view.busy, view.can_disable) == ("AUTOASSIGN", "draining", True, False)
+    assert [ip.status for ip in view.ips] == ["ASSIGNED", "ASSIGNED"]
+    assert [row.status for row in egress_overviews([fleet.app])] == ["draining"]
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"), [("provisioning", "releasing"), ("distributing", "draining"), ("error", "releasing")]
+)
+def test_a_disable_of_what_is_not_active_shows_at_once_too(fleet: Fleet, status: str, shown: str) -> None:
+    egress_enable(app=fleet.app, actor=fleet.user)
+    Assignment.objects.update(status=status)
+    assert egress_view(fleet.app).status == status
+    egress_disable(app=fleet.app, actor=fleet.user)
+    assert egress_view(fleet.app).status == shown
+    assert fleet.assignment.status == status
+
+
+def test_operators_read_that_a_cluster_has_no_live_node(fleet: Fleet) -> None:
+    egress_enable(app=fleet.app, actor=fleet.user)
+    Assignment.objects.update(status="distributing", target_revision=1)
+    Node.objects.update(status="removed")
+    assert waits_for(fleet.assignment) == "no live node"
+
+
+def test_operators_read_what_an_active_pair_lacks(fleet: Fleet) -> None:
+    assert waits_for(fleet.bring_up()) == ""
+    Gateway.objects.filter(slot=1).update(health="unhealthy")
+    assert waits_for(fleet.assignment) == "gateway B unhealthy"
+    Gateway.objects.filter(slot=0).update(provisioning_status="maintenance")
+    Node.objects.filter(name="node-1").update(dataplane="failed")
+    assert waits_for(fleet.assignment) == "gateway A maintenance; gateway B unhealthy; nodes: node-1"
+
+
+def test_what_holds_up_is_told_without_a_query_where_the_rows_are_known(
+    fleet: Fleet, django_assert_num_queries: Any
+) -> None:
+    fleet.bring_up()
+    (assignment,) = Assignment.objects.select_related("cluster").prefetch_related("gateways")
+    with django_assert_num_queries(0):
+        assert waits_for(assignment, fleet.nodes) != ""
 
 
 def test_operators_read_which_connections_hold_a_drain(fleet: Fleet) -> None:

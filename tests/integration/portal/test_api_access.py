@@ -35,6 +35,8 @@ def test_stranger_is_told_to_bring_a_token(app: App, headers: dict[str, str], me
         assert response.status_code == 401
         assert response.headers["WWW-Authenticate"] == "Token"
         assert set(response.json()) == {"code", "message", "details"}
+        told = "make a new one" if "sgt_" in str(headers) else "Authorization: Token YOUR_TOKEN"
+        assert told in response.json()["message"]
 
 
 def test_session_of_a_browser_is_no_key(app: App, crew: rows.Crew) -> None:
@@ -93,7 +95,33 @@ def test_wrong_method_answers_in_the_same_shape(app: App, crew: rows.Crew) -> No
     response = caller(rows.token(crew)[1]).delete(f"/api/v1/apps/{app.pk}/egress")
 
     assert response.status_code == 405
-    assert response.json()["code"] == "method_not_allowed"
+    error = response.json()
+    assert error["code"] == "method_not_allowed"
+    assert error["message"] == "DELETE doesn't work at this address. It takes GET, PUT."
+
+
+def test_body_that_is_no_json_is_refused_with_the_header_to_send(app: App, crew: rows.Crew) -> None:
+    client = caller(rows.token(crew)[1])
+
+    response = client.put(f"/api/v1/apps/{app.pk}/egress", "<xml/>", content_type="text/xml")
+
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert "Content-Type: application/json" in response.json()["message"]
+    assert not Assignment.objects.exists()
+
+
+def test_who_wants_no_json_is_told_that_there_is_nothing_else(app: App, crew: rows.Crew) -> None:
+    response = caller(rows.token(crew)[1]).get("/api/v1/apps/", headers={"Accept": "text/xml"})
+
+    assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
+    assert "Accept: application/json" in response.json()["message"]
+
+
+def test_page_beyond_the_last_is_told_where_to_begin(app: App, crew: rows.Crew) -> None:
+    response = caller(rows.token(crew)[1]).get("/api/v1/apps/?page=99")
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")
+    assert "?page=1" in response.json()["message"]
 
 
 def test_use_is_noted_at_most_once_a_minute(app: App, crew: rows.Crew) -> None:
@@ -121,6 +149,7 @@ def test_one_tokens_hurry_stays_its_own(app: App, crew: rows.Crew, monkeypatch: 
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert int(answers[-1].headers["Retry-After"]) > 0
     assert answers[-1].json()["code"] == "throttled"
+    assert f"Try again in {answers[-1].headers['Retry-After']} s." in answers[-1].json()["message"]
     assert calm.get("/api/v1/apps/").status_code == 200
 
 

@@ -10,7 +10,8 @@ from django.test import Client
 from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
-from egress.control.models import App, Assignment, Gateway, Wish
+from egress.control.errors import EgressError, NothingToRetry, TransitionConflict
+from egress.control.models import App, Assignment, Event, Gateway, Wish
 from tests.integration.portal import rows
 
 DESCRIPTION = Path(__file__).parents[3] / "docs" / "openapi.yaml"
@@ -86,7 +87,7 @@ def test_disabling_and_disabling_again(api: Api, crew: rows.Crew, app: App) -> N
 
     for _ in range(2):
         status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "AUTOASSIGN"})
-        assert (status, egress["type"]) == (200, "AUTOASSIGN")
+        assert (status, egress["type"], egress["state"]) == (200, "AUTOASSIGN", "draining")
     assert Assignment.objects.get().wish == Wish.DISABLED
 
 
@@ -114,24 +115,85 @@ def test_failure_is_told_with_a_code(api: Api, crew: rows.Crew, app: App) -> Non
     assert egress["error"] == {"code": "provider_no_capacity", "message": rows.NO_ROOM}
 
 
+def test_repeating_the_wish_tries_again_what_failed(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "error", by=crew.owner)
+
+    for _ in range(2):
+        status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP"})
+        assert (status, egress["state"], egress["error"]) == (200, "provisioning", None)
+
+    assert Assignment.objects.count() == 1
+    assert Event.objects.filter(subject="egress.retry").count() == 1
+
+
+@pytest.mark.parametrize("error", [NothingToRetry, TransitionConflict])
+def test_retry_that_another_request_forestalled_is_no_error(
+    api: Api, crew: rows.Crew, app: App, monkeypatch: pytest.MonkeyPatch, error: type[EgressError]
+) -> None:
+    rows.bring(app, "error", by=crew.owner)
+
+    def forestalled(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("portal.api.views.egress_retry", forestalled)
+
+    assert api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP"})[0] == 200
+
+
+def test_giving_up_what_failed_retries_nothing(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "error", by=crew.owner)
+
+    status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "AUTOASSIGN"})
+
+    assert (status, egress["type"]) == (200, "AUTOASSIGN")
+    assert not Event.objects.filter(subject="egress.retry").exists()
+
+
 @pytest.mark.parametrize(
-    ("body", "code"),
+    ("body", "words"),
     [
-        ("{", "parse_error"),
-        ("", "invalid"),
-        ({}, "invalid"),
-        ([], "invalid"),
-        ("null", "invalid"),
-        ({"type": "BOTH"}, "invalid"),
-        ({"type": None}, "invalid"),
-        ({"type": {"a": 1}}, "invalid"),
+        ("", "`type` is missing."),
+        ({}, "`type` is missing."),
+        ([], "The body isn't an object."),
+        ('"DEDICATED_IP"', "The body isn't an object."),
+        ("null", "The body isn't an object."),
+        ({"type": "BOTH"}, "`type` isn't one that there is."),
+        ({"type": None}, "`type` is null."),
+        ({"type": {"a": 1}}, "`type` isn't one that there is."),
+        ({"type": "DEDICATED_IP", "typ": 1, "é": 2}, 'The body holds what isn\'t known here: "typ", "\\u00e9".'),
+        ('{"type": "DEDICATED_IP", "\\ud800": 1}', 'The body holds what isn\'t known here: "\\ud800".'),
     ],
 )
-def test_bad_bodies_are_refused_in_one_shape(api: Api, app: App, body: object, code: str) -> None:
+def test_body_that_is_no_wish_is_refused_with_what_is_wanted(api: Api, app: App, body: object, words: str) -> None:
     status, error = api("PUT", f"apps/{app.pk}/egress", body)
 
-    assert (status, error["code"]) == (400, code)
-    assert error["message"]
+    assert (status, error["code"]) == (400, "invalid")
+    wanted = 'Send one object with `type` alone, "AUTOASSIGN" or "DEDICATED_IP".'
+    assert error["message"] == f"{words} {wanted} Nothing was changed."
+    assert error["details"]
+    assert not Assignment.objects.exists()
+
+
+def test_many_unknown_keys_make_no_long_message(api: Api, app: App) -> None:
+    _, error = api("PUT", f"apps/{app.pk}/egress", {f"{number:03}" + "x" * 100: 1 for number in range(100)})
+
+    assert len(str(error["message"])) < 500
+
+
+@pytest.mark.parametrize("body", ["{", "type=DEDICATED_IP", "[" * 10_000, '{"type": NaN}'])
+def test_body_that_cannot_be_read_is_refused_with_an_example(api: Api, app: App, body: str) -> None:
+    status, error = api("PUT", f"apps/{app.pk}/egress", body)
+
+    assert (status, error["code"]) == (400, "parse_error")
+    assert error["message"] == 'The body isn\'t JSON. Send an object such as {"type": "DEDICATED_IP"}.'
+    assert not Assignment.objects.exists()
+
+
+def test_body_far_larger_than_a_wish_is_refused(api: Api, app: App) -> None:
+    status, error = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP", "more": "x" * 20_000})
+
+    assert (status, error["code"]) == (413, "too_large")
+    assert "larger than 16384 bytes" in str(error["message"])
     assert not Assignment.objects.exists()
 
 

@@ -73,6 +73,55 @@ def test_error_says_why_and_what_to_do(client_of: Clients, crew: rows.Crew, app:
     assert "Try again" in text
 
 
+@pytest.mark.parametrize(
+    ("state", "copies"), [("provisioning", 0), ("distributing", 0), ("active", 2), ("draining", 0)]
+)
+def test_addresses_are_copied_only_once_they_cannot_change(
+    client_of: Clients, crew: rows.Crew, app: App, state: str, copies: int
+) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert rows.ADDRESSES[0] in text
+    assert text.count('data-copy="address-') == copies
+    assert ("They may still change" in text) == (state in {"provisioning", "distributing"})
+
+
+def test_list_shows_no_address_that_may_still_change(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "provisioning", by=crew.owner)
+
+    assert rows.ADDRESSES[0] not in client_of("owner").get(reverse("web:apps")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("degraded", "New connections use the other one."),
+        ("dark", "Traffic is rejected, not sent from shared addresses."),
+    ],
+)
+def test_dead_gateway_is_told_with_what_comes_of_it(
+    client_of: Clients, crew: rows.Crew, app: App, state: str, words: str
+) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert f"{words}</strong> Both addresses stay reserved for this app." in text
+
+
+@pytest.mark.parametrize("state", ["off", "active"])
+def test_failover_is_promised_as_it_was_measured(client_of: Clients, crew: rows.Crew, app: App, state: str) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode().lower()
+
+    assert "new connections move to" in text
+    assert "in about a second" in text
+    assert "within a second" not in text
+
+
 def test_snippets_hold_both_addresses_only_once_they_are_assigned(
     client_of: Clients, crew: rows.Crew, app: App
 ) -> None:

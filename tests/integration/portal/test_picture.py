@@ -90,6 +90,27 @@ def overlap(a: Box, b: Box) -> bool:
     return a.x < b.right and b.x < a.right and a.y < b.bottom and b.y < a.bottom
 
 
+@LAYOUTS
+@pytest.mark.parametrize("view", ["active"], indirect=True)
+@pytest.mark.parametrize(
+    ("containers", "squares", "more", "words"),
+    [
+        (0, 0, "", "no containers"),
+        (1, 1, "", "1 container"),
+        (5, 5, "", "5 containers"),
+        (40, 5, "…", "40 containers"),
+    ],
+)
+def test_containers_are_drawn_and_told_in_words(
+    view: EgressView, layout: Layout, containers: int, squares: int, more: str, words: str
+) -> None:
+    node = NodeView(name="w1", containers=containers, slot=0, applied=True, alive=True)
+
+    drawn = draw(replace(view, nodes=(node,)), layout).nodes[0]
+
+    assert (len(drawn.pods), drawn.more, drawn.counted) == (squares, more, words)
+
+
 @pytest.mark.parametrize("view", ["active"], indirect=True)
 def test_what_is_not_drawn_is_counted(view: EgressView) -> None:
     many = tuple(NodeView(name=f"w{i}", containers=1, slot=0, applied=True, alive=True) for i in range(7))

@@ -85,6 +85,31 @@ def test_disabling_twice_is_harmless(client_of: Clients, crew: rows.Crew, app: A
     assert Assignment.objects.get().wish == Wish.DISABLED
 
 
+@pytest.mark.parametrize(
+    ("state", "label"),
+    [
+        ("provisioning", "Releasing addresses"),
+        ("distributing", "Switching off"),
+        ("active", "Switching off"),
+        ("dark", "Switching off"),
+        ("error", "Releasing addresses"),
+    ],
+)
+def test_disabling_shows_before_any_worker_took_it_up(
+    client_of: Clients, crew: rows.Crew, app: App, state: str, label: str
+) -> None:
+    rows.bring(app, state, by=crew.owner)
+    client = client_of("owner")
+
+    page = client.post(reverse("web:disable", args=[app.pk]), {"name": "shop-api"}, follow=True).content.decode()
+
+    for text in (page, client.get(reverse("web:apps")).content.decode()):
+        assert f">{label}</span>" in text
+    assert 'id="disable"' not in page
+    assert 'data-copy="' not in page
+    assert "Try again" not in page
+
+
 def test_trying_again_starts_anew(client_of: Clients, crew: rows.Crew, app: App) -> None:
     rows.bring(app, "error", by=crew.owner)
 

@@ -1,9 +1,12 @@
 """`python -m egress.node` with nothing replaced: what it leaves in the kernel, and what its restarts change there."""
 
 import json
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,16 +21,19 @@ pytestmark = [pytest.mark.netns, pytest.mark.cni]
 @pytest.fixture
 def real(runtime: Runtime) -> Iterator[Runtime]:
     """A node with a leg in a VPC, its agent in sync."""
-    pytest.importorskip("egress.node.dataplane")
+    join_vpc(runtime)
+    runtime.node.start(real=True)
+    wait_for(lambda: "revision 1 of epoch-1 applied" in runtime.node.log, "the routes are applied")
+    yield runtime
+    runtime.node.stop()
+
+
+def join_vpc(runtime: Runtime) -> None:
     place = f"{runtime.prefix}-n"
     ip("-n", place, "link", "add", "eth1", "type", "veth", "peer", "name", "vpc")
     ip("-n", place, "address", "add", "10.110.0.21/20", "dev", "eth1")
     for name in ("eth1", "vpc"):
         ip("-n", place, "link", "set", name, "up")
-    runtime.node.start(real=True)
-    wait_for(lambda: "revision 1 of epoch-1 applied" in runtime.node.log, "the routes are applied")
-    yield runtime
-    runtime.node.stop()
 
 
 def kernel(runtime: Runtime) -> str:
@@ -73,3 +79,39 @@ def test_del_takes_the_containers_rules_away(real: Runtime) -> None:
     ip("netns", "delete", name)
     address = result["ips"][0]["address"].split("/")[0]
     wait_for(lambda: f'"{address}"' not in kernel(real), "nothing of it is left")
+
+
+def test_the_services_capabilities_are_enough(runtime: Runtime) -> None:
+    unit = (Path(__file__).parents[3] / "deploy/sluicegate-node.service").read_text()
+    (granted,) = re.findall(r"^CapabilityBoundingSet=(.+)$", unit, re.MULTILINE)
+    names = [name.removeprefix("CAP_").lower() for name in granted.split()]
+    join_vpc(runtime)
+    runtime.node.under = ["setpriv", "--no-new-privs", f"--bounding-set=-all,{','.join(f'+{name}' for name in names)}"]
+    runtime.node.start(real=True)
+    wait_for(lambda: "revision 1 of epoch-1 applied" in runtime.node.log, "the routes are applied")
+    name = runtime.container()
+    result = runtime.add(name)
+    runtime.run("CHECK", name, previous=result)
+    runtime.node.stop()
+    # What it finds again on its own it finds by looking into the container's namespace.
+    runtime.node.start(real=True)
+    runtime.run("CHECK", name, previous=result)
+    assert " WARNING " not in runtime.node.log.partition("applied")[2]
+    assert " ERROR " not in runtime.node.log
+
+
+def test_uninstall_leaves_nothing_in_the_kernel_and_waits_for_the_agents_end(real: Runtime) -> None:
+    real.add(real.container())
+    command = ["nsenter", f"--net={real.node.netns}", sys.executable, "-m", "egress.node", "--uninstall"]
+    command += ["--config", str(real.node.directory / "config.json")]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (refused.returncode, "another node agent runs on it" in refused.stderr) == (1, True)
+    real.node.stop()
+    subprocess.run(command, check=True, timeout=60)
+    tables = subprocess.run(
+        ["nsenter", f"--net={real.node.netns}", "nft", "list", "tables"], check=True, capture_output=True, text=True
+    )
+    assert TABLE not in tables.stdout
+    assert "sluicegate" not in ip("-n", f"{real.prefix}-n", "link", "show")
+    assert len(ip("-n", f"{real.prefix}-n", "rule", "show").splitlines()) == 3
+    real.node.start(real=True)

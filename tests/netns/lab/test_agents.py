@@ -1,4 +1,4 @@
-"""Node agents under the lab's care, the real plugin in both chains; no control plane answers.
+"""Node agents under the lab's care, the real plugin in both chains; no control plane answers any more.
 
 container ── node-1 (ptp) ── agent      container ── node-2 (bridge) ── agent
 """
@@ -24,6 +24,10 @@ def lab() -> Iterator[Lab]:
     with tempfile.TemporaryDirectory(prefix="sgt-lab-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)
         (state / "join-token").write_text("join-token-0123456789abcdef")
+        for node in ("node-1", "node-2"):
+            listed = state / "lab/nodes" / node / "state/namespaces"
+            listed.parent.mkdir(parents=True)
+            listed.write_text("#epoch-1 1\n")
         running = Lab(state)
         running.agent = AgentConfig(
             control_plane_url="https://198.51.100.80",

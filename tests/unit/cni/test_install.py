@@ -103,8 +103,11 @@ def test_a_mistake_in_a_conflist_is_named(mistake: dict[str, Any], words: str) -
         conflist_with_plugin(mistake)
 
 
-def run(folder: Path, *arguments: str) -> int:
-    return main(["--bin-dir", str(folder / "bin"), *arguments])
+def run(folder: Path, *arguments: str, synced: bool = True) -> int:
+    listed = folder / "namespaces"
+    if synced:
+        listed.write_text("#epoch-1 1\n")
+    return main(["--bin-dir", str(folder / "bin"), "--namespaces-file", str(listed), *arguments])
 
 
 def test_the_command_installs_and_chains(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +123,20 @@ def test_the_command_installs_and_chains(folder: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert f"{path}: chained\n" in out
     assert f"{path}: was chained already\n" in out
+
+
+def test_a_node_that_has_not_synced_is_left_as_it_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "10-pods.conflist"
+    path.write_text(json.dumps(conflist("ptp")))
+    assert run(folder, "--conflist", str(path), synced=False) == 1
+    assert f"{folder}/namespaces is missing" in capsys.readouterr().err
+    assert [file.name for file in folder.iterdir()] == [path.name]
+    assert types_of(json.loads(path.read_text())) == ["ptp"]
+
+
+def test_the_plugin_alone_can_be_installed_before_the_first_sync(folder: Path) -> None:
+    assert run(folder, synced=False) == 0
+    assert (folder / "bin" / "sluicegate").exists()
 
 
 @pytest.mark.parametrize(("content", "words"), [("{", "not JSON"), ("[]", "not a JSON object"), ("{}", "cniVersion")])

@@ -168,6 +168,72 @@ def test_a_vm_that_does_not_go_does_not_hold_up_the_other() -> None:
     assert (step.act, step.gateway_id) == (Act.DELETE, B)
 
 
+ACTIVE = AssignmentStatus.ACTIVE
+OLD = NOW - timedelta(minutes=11)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (gateway(), Act.SETTLED),
+        (gateway(forwarding=False), Act.SETTLED),
+        (gateway(status=GatewayStatus.ERROR), Act.SETTLED),
+        (gateway(status=GatewayStatus.DRAINING), Act.WAIT),
+        (gateway(status=GatewayStatus.DRAINING, flows=2), Act.WAIT),
+        (gateway(status=GatewayStatus.DRAINING, flows=0), Act.BEGIN_REBUILD),
+        (gateway(status=GatewayStatus.DRAINING, flows=2, since=NOW - timedelta(hours=1)), Act.BEGIN_REBUILD),
+        (gateway(status=GatewayStatus.MAINTENANCE), Act.REBUILD),
+        (gateway(status=GatewayStatus.MAINTENANCE, since=OLD), Act.REBUILD),
+        (gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True), Act.CHECK_REBUILD),
+        (gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True, since=OLD), Act.FAIL_REBUILD),
+        (gateway(status=GatewayStatus.BOOTING, addressed=True), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, addressed=True, forwarding=True), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, addressed=True, acknowledged=True), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, forwarding=True, acknowledged=True), Act.MARK_READY),
+        (gateway(status=GatewayStatus.BOOTING, since=OLD), Act.FAIL_REBUILD),
+    ],
+)
+def test_a_gateway_of_an_active_pair_is_drained_rebuilt_and_booted(first: GatewayFacts, expected: Act) -> None:
+    step = next_step(facts(ACTIVE, gateways=(first, gateway(1))))
+    assert step.act == expected
+    if expected not in {Act.WAIT, Act.SETTLED}:
+        assert step.gateway_id == A
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        gateway(1, forwarding=False),
+        gateway(1, acknowledged=False),
+        gateway(1, GatewayStatus.ERROR),
+        gateway(1, GatewayStatus.BOOTING, forwarding=True, acknowledged=True),
+    ],
+)
+@pytest.mark.parametrize("announced", [True, False])
+def test_without_a_peer_that_serves_nothing_is_rebuilt(peer: GatewayFacts, *, announced: bool) -> None:
+    draining = gateway(status=GatewayStatus.DRAINING, flows=0)
+    step = next_step(facts(ACTIVE, gateways=(draining, peer), announced=announced))
+    assert (step.act, step.gateway_id) == (Act.RESUME, A)
+    waiting = gateway(status=GatewayStatus.MAINTENANCE)
+    assert next_step(facts(ACTIVE, gateways=(waiting, peer))).act in {Act.WAIT, Act.MARK_READY}
+
+
+@pytest.mark.parametrize("status", [GatewayStatus.READY, GatewayStatus.DRAINING, GatewayStatus.ERROR])
+def test_nodes_are_told_before_anything_else(status: GatewayStatus) -> None:
+    assert act(ACTIVE, gateways=(gateway(0, status, flows=0), gateway(1)), announced=False) == Act.ANNOUNCE
+
+
+def test_a_rebuild_is_asked_for_its_end_once_in_a_run() -> None:
+    rebuilding = gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True)
+    step = next_step(facts(ACTIVE, gateways=(rebuilding, gateway(1)), polled=frozenset({A})))
+    assert (step.act, step.wait_seconds) == (Act.WAIT, 1)
+
+
+def test_a_drain_before_a_rebuild_never_sleeps_past_its_deadline() -> None:
+    draining = gateway(status=GatewayStatus.DRAINING, since=NOW - timedelta(seconds=3598))
+    assert next_step(facts(ACTIVE, gateways=(draining, gateway(1)))).wait_seconds == 2
+
+
 _GATEWAYS = st.builds(
     GatewayFacts,
     id=st.just(A),
@@ -178,6 +244,8 @@ _GATEWAYS = st.builds(
     forwarding=st.booleans(),
     acknowledged=st.booleans(),
     reported_at=st.sampled_from([None, NOW, NOW - timedelta(minutes=11)]),
+    flows=st.sampled_from([None, 0, 5]),
+    rebuilding=st.booleans(),
 )
 _NODES = st.builds(NodeFacts, applied=st.booleans(), working=st.booleans(), flows=st.sampled_from([None, 0, 5]))
 
@@ -189,6 +257,7 @@ _NODES = st.builds(NodeFacts, applied=st.booleans(), working=st.booleans(), flow
     nodes=st.lists(_NODES, max_size=3),
     targeted=st.booleans(),
     polled=st.booleans(),
+    announced=st.booleans(),
 )
 def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests on
     *,
@@ -198,6 +267,7 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
     nodes: list[NodeFacts],
     targeted: bool,
     polled: bool,
+    announced: bool,
 ) -> None:
     seen = facts(
         status,
@@ -205,6 +275,7 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
         gateways=(*gateways, gateway(1)),
         nodes=tuple(nodes),
         targeted=targeted,
+        announced=announced,
         polled=frozenset({A, B}) if polled else frozenset(),
     )
     step = next_step(seen)
@@ -216,5 +287,9 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
     if step.act == Act.DISTRIBUTE:
         assert wish == Wish.ENABLED
         assert all(row.status == GatewayStatus.READY and row.forwarding for row in seen.gateways)
-    if wish == Wish.ENABLED and status == AssignmentStatus.ACTIVE:
-        assert step.act == Act.SETTLED
+    if step.act in {Act.BEGIN_REBUILD, Act.REBUILD}:
+        assert (wish, status, announced) == (Wish.ENABLED, AssignmentStatus.ACTIVE, True)
+        peers = [row for row in seen.gateways if row.id != step.gateway_id]
+        assert any(row.status == GatewayStatus.READY and row.forwarding for row in peers)
+    if step.act in {Act.BEGIN_DELETE, Act.DELETE}:
+        assert status != AssignmentStatus.ACTIVE

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from egress.gateway import VERSION
+import egress
 from egress.gateway.config import load_config
 from egress.gateway.userdata import (
     AGENT_PATH,
@@ -151,6 +151,13 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert unit.name not in checked.stderr, checked.stderr
 
 
-def test_the_version_is_the_projects() -> None:
+def test_the_agent_carries_the_projects_version(tmp_path: Path) -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
-    assert project["project"]["version"] == VERSION
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "egress.__version__"}
+    archive = tmp_path / "gateway.pyz"
+    archive.write_bytes(agent_archive())
+    ask = "import sys; sys.path.insert(0, sys.argv[1]); import egress.gateway.agent as a; print(a.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", ask, str(archive)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == egress.__version__

@@ -221,6 +221,8 @@ class Node:
     control_plane_url: str = "https://localhost:1"
     ca_file: Path | None = None
     netns: str = ""
+    #: A command that the agent runs under.
+    under: Sequence[str] = ()
     agent: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
@@ -262,7 +264,7 @@ class Node:
         seen = self.log.count("READY")
         with self.log_file.open("ab") as output:
             self.agent = subprocess.Popen(
-                [*place, sys.executable, "-W", "error", "-m", *program, "--config", str(config)],
+                [*place, *self.under, sys.executable, "-W", "error", "-m", *program, "--config", str(config)],
                 stderr=output,
                 cwd=Path(__file__).parents[3],
             )

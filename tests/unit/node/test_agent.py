@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import egress
+
 from .rig import PATIENCE_SECONDS, Node, StandIn, net_config, ptp_result, route, table, wait_for
 
 
@@ -54,7 +56,7 @@ def test_a_node_joins_applies_and_then_acknowledges(node: Node, control_plane: S
         ("start", {"shop": "active"}),
         ("reconcile", {"shop": "active"}),
     ]
-    assert [join.name for join in control_plane.joins] == ["node-1"]
+    assert [(join.name, join.agent_version) for join in control_plane.joins] == [("node-1", egress.__version__)]
     assert control_plane.requests[0].epoch == ""
     assert stat.S_IMODE((node.state_dir / "credential.json").stat().st_mode) == 0o600
     control_plane.publish(route("shop"), route("other", 2))

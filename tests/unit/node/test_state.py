@@ -88,6 +88,28 @@ def test_without_table_and_with_a_damaged_list_everything_waits(folder: Path) ->
     assert State(folder).must_wait("anything")
 
 
+def test_before_the_first_sync_everything_with_a_name_waits(folder: Path) -> None:
+    state = State(folder)
+    assert state.must_wait("anything")
+    assert not state.must_wait("")
+
+
+def test_the_first_table_leaves_a_list_even_if_it_names_nobody(folder: Path) -> None:
+    state = State(folder)
+    state.save_table(table())
+    assert lines(folder) == set()
+    assert not state.must_wait("anything")
+
+
+def test_a_lost_list_is_written_anew_from_the_table(folder: Path) -> None:
+    first = State(folder)
+    first.save_table(table(route("a")))
+    first.close()
+    (folder / "namespaces").unlink()
+    State(folder)
+    assert lines(folder) == {"a"}
+
+
 def test_an_unchanged_list_is_not_written_again(folder: Path) -> None:
     state = State(folder)
     state.save_table(table(route("a")))

@@ -28,6 +28,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+        # Without a word about it in the answer, as servers close idle connections.
+        self.close_connection = server.hangs_up
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -43,7 +45,7 @@ def server(tmp_path: Path) -> Iterator[Any]:
     served.daemon_threads = True
     served.socket = context.wrap_socket(served.socket, server_side=True, do_handshake_on_connect=False)
     served.handle_error = lambda *_: None  # a client that doesn't trust us is one of the tests
-    served.seen, served.answers = [], []
+    served.seen, served.answers, served.hangs_up = [], [], False
     served.ca_file = str(tmp_path / "ca.pem")
     served.url = f"https://127.0.0.1:{served.server_address[1]}"
     thread = threading.Thread(target=served.serve_forever)
@@ -78,11 +80,29 @@ def test_a_clear_no_has_its_code(server: Any) -> None:
 
 def test_a_connection_that_the_server_closed_is_replaced_unnoticed(server: Any) -> None:
     server.answers += [(200, b'{"ok": true}')] * 2
-    server.RequestHandlerClass = type("Closing", (Handler,), {"protocol_version": "HTTP/1.0"})
+    server.hangs_up = True
     client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
     assert client.call("nodes/report", MESSAGE, Done) == Done()
     assert client.call("nodes/report", MESSAGE, Done) == Done()
     client.close()
+    assert len({port for _, _, port in server.seen}) == 2
+
+
+def test_a_call_on_a_new_connection_is_made_once(server: Any) -> None:
+    """No answer is ready: the handler fails, and the connection ends without one."""
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    with pytest.raises(ControlPlaneError, match="nodes/report"):
+        client.call("nodes/report", MESSAGE, Done)
+    assert len(server.seen) == 1
+
+
+def test_a_call_on_a_kept_connection_is_made_twice_at_most(server: Any) -> None:
+    server.answers.append((200, b'{"ok": true}'))
+    client = ControlPlane(server.url, token="secret", ca_file=server.ca_file)
+    assert client.call("nodes/report", MESSAGE, Done) == Done()
+    with pytest.raises(ControlPlaneError, match="nodes/report"):
+        client.call("nodes/report", MESSAGE, Done)
+    assert len(server.seen) == 3
 
 
 @pytest.mark.parametrize("answer", [(200, b"<html>"), (502, b"Bad gateway"), (200, b"[]")])

@@ -1,0 +1,137 @@
+"""The operators' start page: what needs a look first, and how much there is of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, F, Model, Q
+from django.http import HttpRequest
+from django.urls import reverse
+
+from .attention import Concern, any_of, assignment_concerns, gateway_concerns, node_concerns
+from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+
+ROWS_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """How many rows have a concern, and where they are listed."""
+
+    label: str
+    count: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row that needs a look: its name, what is the matter, and since when."""
+
+    name: str
+    url: str
+    matter: str
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One kind of rows; `rows` holds at most `ROWS_SHOWN` of the `waiting` ones, `since` says what their times are."""
+
+    title: str
+    url: str
+    total: int
+    waiting: int
+    figures: tuple[Figure, ...]
+    rows: tuple[Row, ...]
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    #: The rows that count.
+    alive: Q
+    concerns: tuple[Concern, ...]
+    #: Takes the rows' admin page and a row; returns what is the matter, and since when.
+    describe: Callable[[Any, Any], tuple[str, datetime | None]]
+    since: str
+    #: The column of that time: the oldest come first.
+    column: str
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add the sections that this person may see to the start page's context: a few queries whatever there is."""
+    pages = ((admin.site.get_model_admin(model), kind) for model, kind in _kinds().items())
+    context["title"] = "What needs a look"
+    context["sections"] = [_section(request, page, kind) for page, kind in pages if page.has_view_permission(request)]
+    return context
+
+
+def _kinds() -> dict[type[Model], _Kind]:
+    return {
+        Assignment: _Kind(
+            alive=~Q(status=AssignmentStatus.RELEASED),
+            concerns=assignment_concerns(),
+            describe=_assignment,
+            since="In this status since",
+            column="status_since",
+        ),
+        Gateway: _Kind(
+            alive=~Q(provisioning_status=GatewayStatus.DELETED),
+            concerns=gateway_concerns(),
+            describe=_gateway,
+            since="Last report",
+            column="reported_at",
+        ),
+        Node: _Kind(
+            alive=Q(status=NodeStatus.LIVE),
+            concerns=node_concerns(),
+            describe=_node,
+            since="Last report",
+            column="reported_at",
+        ),
+    }
+
+
+def _section(request: HttpRequest, page: Any, kind: _Kind) -> Section:
+    anything = any_of(kind.concerns)
+    by_concern = {concern.key: Count("pk", filter=concern.where) for concern in kind.concerns}
+    counts = page.model.objects.aggregate(
+        total=Count("pk", filter=kind.alive), any=Count("pk", filter=anything), **by_concern
+    )
+    url = reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_changelist")
+    waiting = page.get_queryset(request).select_related(*page.list_select_related).filter(anything)
+    oldest = waiting.order_by(F(kind.column).asc(nulls_first=True))[:ROWS_SHOWN]
+    return Section(
+        title=page.opts.verbose_name_plural,
+        url=url,
+        total=counts["total"],
+        waiting=counts["any"],
+        figures=tuple(
+            Figure(label=concern.label, count=counts[concern.key], url=f"{url}?attention={concern.key}")
+            for concern in kind.concerns
+        ),
+        rows=tuple(_row(row, *kind.describe(page, row)) for row in oldest),
+        since=kind.since,
+    )
+
+
+def _row(row: Model, matter: str, since: datetime | None) -> Row:
+    opts = row._meta  # noqa: SLF001  # Django's documented model API
+    url = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[row.pk])
+    return Row(name=str(row), url=url, matter=matter, since=since)
+
+
+def _assignment(page: Any, row: Assignment) -> tuple[str, datetime | None]:
+    return f"{row.status}: {page.waits(row)}", row.status_since
+
+
+def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
+    del page
+    return f"{row.provisioning_status}, {row.health}" + (f": {row.detail}" if row.detail else ""), row.reported_at
+
+
+def _node(page: Any, row: Node) -> tuple[str, datetime | None]:
+    routes = f"routes {page.behind(row)}"
+    return f"{row.health}, {routes}" + (f": {row.detail}" if row.detail else ""), row.reported_at

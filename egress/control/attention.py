@@ -1,0 +1,73 @@
+"""What an operator should look at first: conditions that the lists filter by and the start page counts."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import reduce
+from operator import or_
+
+from django.conf import settings
+from django.db.models import Exists, F, OuterRef, Q, TextField, Value
+from django.db.models.functions import Cast, Replace
+from django.db.models.lookups import Exact
+
+from . import clock
+from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus
+from .waiting import LONG_SECONDS
+
+_SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
+#: Gateways that carry traffic: one that boots isn't sick yet, one in maintenance is down on purpose.
+_SERVING = (GatewayStatus.READY, GatewayStatus.DRAINING)
+_SICK = Q(provisioning_status__in=_SERVING, health=Health.UNHEALTHY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concern:
+    """One reason to look at a row; `key` is how the list's address names it."""
+
+    key: str
+    label: str
+    where: Q
+
+
+def any_of(concerns: Iterable[Concern]) -> Q:
+    """Return the condition of rows that have at least one of these concerns."""
+    return reduce(or_, (concern.where for concern in concerns))
+
+
+def assignment_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with an assignment, by the present time."""
+    old = clock.now() - timedelta(seconds=LONG_SECONDS)
+    sick = Exists(Gateway.objects.filter(_SICK, assignment=OuterRef("pk")))
+    return (
+        Concern(key="failed", label="Failed", where=Q(status=AssignmentStatus.ERROR)),
+        Concern(key="degraded", label="Active, gateway unhealthy", where=Q(sick, status=AssignmentStatus.ACTIVE)),
+        Concern(key="failing", label="Failing, tries again", where=Q(attempts__gt=0)),
+        Concern(key="slow", label="Takes long", where=~Q(status__in=_SETTLED) & Q(status_since__lt=old)),
+    )
+
+
+def gateway_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with a gateway."""
+    return (
+        Concern(key="unhealthy", label="Unhealthy", where=_SICK),
+        Concern(key="failed", label="Failed", where=Q(provisioning_status=GatewayStatus.ERROR)),
+    )
+
+
+def node_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with a node that must know every route, by the present time."""
+    live = Q(status=NodeStatus.LIVE)
+    quiet = clock.now() - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
+    return (
+        Concern(key="unhealthy", label="Unhealthy", where=live & Q(health=Health.UNHEALTHY)),
+        Concern(key="mute", label="Joined, never reported", where=live & Q(reported_at=None, joined_at__lt=quiet)),
+        Concern(key="behind", label="Behind with routes", where=live & ~_up_to_date()),
+    )
+
+
+def _up_to_date() -> Q:
+    # Databases without a type for UUIDs keep them without dashes.
+    valid = Replace(Cast("cluster__epoch", TextField()), Value("-"))
+    applied = Replace(F("applied_epoch"), Value("-"))
+    return Q(Exact(applied, valid), applied_revision__gte=F("cluster__revision"))
