@@ -66,15 +66,15 @@ def server() -> Iterator[dict[str, str]]:
             _run(as_owner(*control, "-l", folder / "log", "-o", options, "start"), folder)
             yield {"PGHOST": str(folder), "PGUSER": "postgres"}
         finally:
-            subprocess.run(as_owner(*control, "-m", "immediate", "stop"), cwd=folder, check=False, timeout=LIMIT_SECONDS)
+            subprocess.run(
+                as_owner(*control, "-m", "immediate", "stop"), cwd=folder, check=False, timeout=LIMIT_SECONDS
+            )
 
 
 def _run(command: list[str], folder: Path) -> None:
     # Its own output goes to a file: the server would hold a pipe open.
     with (folder / "out").open("w+") as output:
-        done = subprocess.run(
-            command, cwd=folder, stdout=output, stderr=output, timeout=2 * LIMIT_SECONDS, check=False
-        )
+        done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=2 * LIMIT_SECONDS, check=False)
         output.seek(0)
         assert done.returncode == 0, output.read()
 
