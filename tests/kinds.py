@@ -36,6 +36,8 @@ class Kinds:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
 
+    # Before xdist's own, which writes the group into the test's id.
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note every test's kinds, and let two processes share the work: the whole system on one, files on the other.
 
