@@ -61,7 +61,7 @@ async def join(place: str, switch: str, bridge: str, address: str, prefix: int, 
 async def _internet() -> None:
     lines = ["link set lo up"]
     for name, address in ((NODES_BRIDGE, "198.51.100.1"), (DROPLETS_BRIDGE, "203.0.113.1")):
-        # Without a MAC of its own a bridge takes one of its ports', so the router's would change as Droplets come and go.
+        # Without a MAC of its own a bridge takes a port's: the router's would change as Droplets come and go.
         lines += [*_bridge(name), f"link set {name} address {mac_of(address)}", f"address add {address}/24 dev {name}"]
     lines += [f"route add unreachable {network}" for network in PRIVATE]
     await ip(lines, namespace=INTERNET)
