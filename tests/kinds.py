@@ -36,18 +36,12 @@ class Kinds:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
 
-    # Before xdist's own, which writes the group into the test's id.
-    @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note every test's kinds, and let two processes share the work: the whole system on one, files on the other.
-
-        The longest comes first, so that both are done at about the same time.
-        """
+        """Note every test's kinds; the longest files come first, so that two processes end at about the same time."""
         for item in items:
             kinds = kinds_of(item)
             whole_system = item.path.parent == ROOT / "e2e"
             item.user_properties.append(("kinds", kinds))
-            item.add_marker(pytest.mark.xdist_group("system" if whole_system else item.path.stem))
             item.user_properties.append(("order", -1 if whole_system else ORDER.index(kinds[0])))
         items.sort(key=lambda item: dict(item.user_properties)["order"])
 

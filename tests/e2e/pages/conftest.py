@@ -29,8 +29,9 @@ START_SECONDS = 30
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Not for the whole session: while Playwright is there, nothing else in this thread can run an event loop."""
     if not CHROMIUM.exists():
         pytest.skip(f"no browser: {CHROMIUM} is missing (Debian's package chromium)")
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:

@@ -28,6 +28,9 @@ FETCH = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5
 def shop(lab: Lab) -> Iterator[dict[str, str]]:
     """A container of the app "shop" on each node, serving HTTP on port 8000; by node."""
     names = {node: lab.client.start_container("shop", node=node, command=SERVE) for node in NODES}
+    for node in NODES:
+        own = ["python3", "-c", FETCH, "http://127.0.0.1:8000/"]
+        wait_for("its server is up", lambda node=node, own=own: lab.client.exec("shop", own, node=node).code == 0)
     yield names
     lab.client.stop_container("shop")
 
