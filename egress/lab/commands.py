@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from . import world
 from .agents import Agent
-from .cloud_faults import Faults
+from .cloud.faults import Faults
 from .config import LabConfig, NodeConfig
 from .containers import Container, Containers
 from .control import Command, Send, stream

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from . import observer, world
 from .agents import Agent, AgentPaths
-from .cloud import create_app, server_config
-from .cloud_faults import Faults
+from .cloud.app import create_app, server_config
+from .cloud.faults import Faults
 from .commands import Commands
 from .config import CloudConfig, LabConfig
 from .containers import Containers

@@ -53,8 +53,9 @@ class Pair:
 class Local:
     """All that this node holds for its own pods.
 
-    `pods` are those whose namespace has a route, with their pair and whether it is active. `leaving` are such
-    pods that were removed while their interface still stands: nothing from there may pass as a stranger's.
+    `pods` are those whose namespace has a route, with their pair and whether it is active. `leaving` are pods of any
+    namespace that were removed while their interface still stands: nothing from there may pass as a stranger's, or be
+    left to whoever gets the address next.
     """
 
     pods: tuple[tuple[Pod, int, bool], ...]

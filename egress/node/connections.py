@@ -12,9 +12,7 @@ from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, remo
 from egress.netkit.marks import MarkLayout
 
 #: Addresses seen to in one call. Each takes a walk through conntrack, and starting pods wait meanwhile.
-_MAX_SWEPT = _MAX_SETTLED = 5
-#: Between two rounds of tidying up after pods.
-SWEEP_SECONDS = 5.0
+_MAX_SETTLED = 5
 #: What was just asked when an app is toggled has this long to be answered on the path that it took.
 BRIEF_SECONDS = 5.0
 
@@ -31,7 +29,6 @@ class Connections:
         self.highest = 0
         #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
         self._used: set[str] = set()
-        self._removed: set[str] = set()
         self._unsettled: dict[str, float] = {}
         self._expired: set[str] = set()
 
@@ -80,36 +77,28 @@ class Connections:
         for gateway in removed_gateways(memory, wish):
             self._conntrack.delete_marked(layout.value(memory.marks[gateway]), layout.mask)
 
+    def know(self, addresses: Collection[str]) -> None:
+        """Note that pods live at `addresses`, however they were learnt of."""
+        self._used.update(addresses)
+
     def born(self, address: str) -> None:
         """Delete what whoever had `address` before left: its heir must not meet it."""
         if address in self._used:
             self._conntrack.delete_from(address)
         self._used.add(address)
-        self._removed.discard(address)
 
     def died(self, address: str) -> None:
-        """Delete those of the pod that was removed from `address`; what it still begins then is swept later."""
-        self._conntrack.delete_from(address)
-        self._removed.add(address)
+        """Delete those of the pod that was removed from `address`, which is shut in and so can begin no more.
 
-    def sweep(self, alive: Collection[str], shut_in: Collection[str]) -> None:
-        """Delete what removed pods left on their way out, some at a time, so that reuse of their addresses is cheap.
-
-        `alive` are the addresses of pods, `shut_in` those of removed ones whose interface still stands.
+        Thus the walk is the remover's: the heir needs none.
         """
-        self._used.update(alive)
-        self._removed.difference_update(alive)
-        dead = sorted(self._removed.difference(shut_in))[:_MAX_SWEPT]
-        for address in dead:
-            self._conntrack.delete_from(address)
-        self._used.difference_update(dead)
-        self._removed.difference_update(dead)
+        self._conntrack.delete_from(address)
+        self._used.discard(address)
 
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""
         now = self._clock()
-        swept = [now + SWEEP_SECONDS] if self._removed else []
-        return [*self._unsettled.values(), *swept, *([now] if self._expired else [])]
+        return [*self._unsettled.values(), *([now] if self._expired else [])]
 
 
 def _brief(flow: Flow) -> bool:

@@ -48,6 +48,8 @@ _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
 #: Between two counts while connections are waited for.
 DRAIN_SECONDS = 1.0
+#: Between two looks whether removed pods' interfaces still stand.
+LEAVING_SECONDS = 5.0
 #: What is overdue comes after so long, so that nobody is called in a loop.
 _SOON_SECONDS = 0.1
 _STRICT_WARNING = (
@@ -84,8 +86,9 @@ class Dataplane:
         self._saved_memory: Memory | None = None
         self._saved_chains: dict[str, tuple[str, tuple[str, ...], str]] = {}
         self._applied: _Applied | None = None
-        #: What was decided last, applied or not.
-        self._local: Local | None = None
+        #: Pods on their app's own path at the last decision, applied or not, and pods that were leaving then.
+        self._own_path: tuple[Pod, ...] = ()
+        self._leaving: tuple[Pod, ...] = ()
         self._guarded = True
         self._warnings: tuple[str, ...] = ()
 
@@ -160,7 +163,12 @@ class Dataplane:
         self._connections.born(pod.address)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
-        """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there."""
+        """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there.
+
+        That holds for pods on the shared path too, or what they still begin would be met by the address's heir.
+        """
+        if self._applied and (pod := self._applied.wish.pods.get(address)):
+            self._leaving = (*self._leaving, pod)
         self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
         self._connections.died(address)
 
@@ -206,9 +214,8 @@ class Dataplane:
     def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
         """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
         self._take_prints()
+        self._connections.know(wish.pods)
         self._connections.settle(wish, self._memory, self._routing.own_addresses)
-        leaving = self._local.leaving if self._local else ()
-        self._connections.sweep(wish.pods, {pod.address for pod in leaving})
         flows, marks = self._connections.flows, self._memory.marks
         return Observed(
             flows={gateway: flows[number] for gateway, number in marks.items() if number in flows},
@@ -221,7 +228,9 @@ class Dataplane:
         """Return in how many seconds something falls due."""
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
-        return min([*waits, *([DRAIN_SECONDS] if draining(wish, self._memory) else [])], default=None)
+        waits += [DRAIN_SECONDS] if draining(wish, self._memory) else []
+        waits += [LEAVING_SECONDS] if self._leaving else []
+        return min(waits, default=None)
 
     def _hear(self) -> bool:
         """Take in what the kernel tells of changes; return whether others may have made one to what is ours."""
@@ -255,16 +264,13 @@ class Dataplane:
         if self._memory != self._saved_memory:
             memory.save_memory(self._memory_path, self._memory)
             self._saved_memory = self._memory
-        self._local = replace(local, leaving=self._still_leaving(wish))
-        return self._local
+        self._leaving = self._still_leaving(wish)
+        self._own_path = tuple(pod for pod, _, active in local.pods if active)
+        return replace(local, leaving=self._leaving)
 
     def _still_leaving(self, wish: Wish) -> tuple[Pod, ...]:
-        """Return the pods that must go on being shut in: out of the wish, while their interface still stands."""
-        before = self._local
-        if before is None:
-            return ()
-        candidates = (*before.leaving, *(pod for pod, _, active in before.pods if active))
-        gone = {pod.address: pod for pod in candidates if pod.address not in wish.pods}
+        """Return the pods that must be shut in: out of the wish, while their interface still stands."""
+        gone = {pod.address: pod for pod in (*self._leaving, *self._own_path) if pod.address not in wish.pods}
         return tuple(pod for pod in gone.values() if _exists(pod.interface))
 
     def _apply(self, wanted: _Applied, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> None:

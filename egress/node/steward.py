@@ -265,7 +265,7 @@ class Steward:
             await self._do(lambda wish: dataplane.pod_removed(wish, address), POD_SECONDS)
         except NotAppliedError as error:
             log.warning("%s can't be cleaned up after now: %s", address, error)
-        # What the pod's last packets leave in conntrack goes then.
+        # By then its interface should be gone, and what shuts it in can go too.
         self._due_at = min(self._due_at, asyncio.get_running_loop().time() + TIDY_SECONDS)
         self._wake.set()
 

@@ -8,7 +8,7 @@ from django.db import transaction
 
 from egress.control.models import App, Cluster
 from egress.control.services import cluster_create
-from egress.lab.cloud_state import CloudLayout
+from egress.lab.cloud.state import CloudLayout
 from portal.accounts.models import ApiToken, Membership, Role, Team, User
 
 CUSTOMER = "mira@northwind.example"

@@ -10,14 +10,16 @@ from tests.e2e.conftest import missing
 from tests.e2e.system import System
 
 APPS = ("shop-api", "mail-worker", "docs-site")
-REST_SECONDS = 30
-#: What must hold, by the figure's name: at most.
+REST_SECONDS = 60
+#: What must hold, by the figure's name: at most. Of several runs the slowest counts, of ADDs the median.
 LIMITS = {
+    "demo, call to greeting, s": 15,
     "enable to active, s": 10,
     "control plane's own share, s": 2,
     "distribution to all nodes, s": 1,
     "plugin ADD / Go bridge ADD, shared": 1.5,
     "plugin ADD / Go bridge ADD, dedicated": 1.5,
+    "plugin ADD / Go bridge ADD, dedicated, address used again at once": 1.5,
     "node agent at rest, MiB": 60,
     "node agent at rest, % of a core": 1,
 }
@@ -26,28 +28,31 @@ LIMITS = {
 def measure(system: System, rounds: int) -> dict[str, Any]:
     """Take all figures on one running system."""
     system.start_containers(*APPS)
-    # One toggle first: what is loaded once (pydo's first import takes a second) is no part of an enable.
-    system.enable(APPS[0])
-    shared = measures.plugin_add(system, APPS[1], rounds=rounds)
-    dedicated = measures.plugin_add(system, APPS[0], rounds=rounds)
-    rest = measures.agents_at_rest(system, seconds=REST_SECONDS)
+    # The first toggle stands apart: in it are things that are loaded once, such as pydo, which takes a second.
+    first = measures.enable_once(system, APPS[0])
     return {
-        "plugin_add_shared": shared,
-        "plugin_add_dedicated": dedicated,
-        "agents_at_rest": rest,
-        "enable": measures.enable_to_active(system, APPS[1:]),
+        "first_enable": first,
+        "plugin_add_shared": measures.plugin_add(system, APPS[1], rounds=rounds, addresses=250),
+        "plugin_add_dedicated": measures.plugin_add(system, APPS[0], rounds=rounds, addresses=250),
+        "plugin_add_dedicated_again": measures.plugin_add(system, APPS[0], rounds=rounds, addresses=2),
+        "agents_at_rest": measures.agents_at_rest(system, seconds=REST_SECONDS),
+        "enable": measures.enables(system, APPS[1:], rounds=3),
     }
 
 
 def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Set the figures that have a limit beside it."""
-    rest = figures["agents_at_rest"].values()
+    rest, enable, first = figures["agents_at_rest"].values(), figures["enable"], figures["first_enable"]
     values = {
-        "enable to active, s": figures["enable"]["total_s"]["median"],
-        "control plane's own share, s": figures["enable"]["control_plane_s"]["median"],
-        "distribution to all nodes, s": figures["enable"]["distribution_s"]["max"],
+        "demo, call to greeting, s": figures["greeting_s"]["max"],
+        "enable to active, s": max(enable["total_s"]["max"], first["total_s"]),
+        "control plane's own share, s": max(enable["control_plane_s"]["max"], first["control_plane_s"]),
+        "distribution to all nodes, s": max(enable["distribution_s"]["max"], first["distribution_s"]),
         "plugin ADD / Go bridge ADD, shared": figures["plugin_add_shared"]["ratio_of_medians"],
         "plugin ADD / Go bridge ADD, dedicated": figures["plugin_add_dedicated"]["ratio_of_medians"],
+        "plugin ADD / Go bridge ADD, dedicated, address used again at once": figures["plugin_add_dedicated_again"][
+            "ratio_of_medians"
+        ],
         "node agent at rest, MiB": max(agent["rss_mib"] for agent in rest),
         "node agent at rest, % of a core": max(agent["cpu_percent"] for agent in rest),
     }
@@ -76,10 +81,11 @@ def main() -> int:
             figures = measure(system, arguments.rounds)
         finally:
             system.stack.stop()
+    figures["greeting_s"] = measures.greeting(rounds=3)
     results = verdicts(figures)
     record.write(arguments.out, {**record.circumstances(), "results": results, **figures})
     for name, result in results.items():
-        say(f"{name:42} {result['value']:>8}  (at most {result['limit']}){'' if result['kept'] else '  MISSED'}")
+        say(f"{name:66} {result['value']:>8}  (at most {result['limit']}){'' if result['kept'] else '  MISSED'}")
     say(f"written to {arguments.out}")
     return 0 if all(result["kept"] for result in results.values()) else 1
 

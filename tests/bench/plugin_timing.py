@@ -1,6 +1,7 @@
 """Time CNI ADDs inside a lab node: Debian's bridge plugin and ours, in turn. Runs there as a script, alone.
 
-Arguments: our plugin, the namespace of the pods, rounds, rounds to warm up. Prints {"bridge": [ms …], "ours": [ms …]}.
+Arguments: our plugin, the namespace of the pods, rounds, rounds to warm up, addresses to take turns with.
+Prints {"bridge": [ms …], "ours": [ms …]}.
 """
 
 import json
@@ -39,11 +40,10 @@ def call(plugin: str, command: str, netns: str, config: dict[str, Any], namespac
     return elapsed, done.stdout
 
 
-def one_round(ours: str, namespace: str, number: int, leases: str) -> tuple[float, float]:
+def one_round(ours: str, namespace: str, number: int, ipam: dict[str, Any]) -> tuple[float, float]:
     """Wire one container by both plugins and take it down again; returns the two ADDs' milliseconds."""
     name = f"bench-{os.getpid()}-{number}"
     netns = f"/run/netns/{name}"
-    ipam = {"type": "host-local", "ranges": [[{"subnet": "10.244.250.0/24"}]], "dataDir": leases}
     bridge = {"type": "bridge", "bridge": "bench0", "isGateway": True, "ipMasq": False, "ipam": ipam}
     subprocess.run(["ip", "netns", "add", name], check=True, timeout=TIMEOUT_SECONDS)
     try:
@@ -61,9 +61,11 @@ def one_round(ours: str, namespace: str, number: int, leases: str) -> tuple[floa
 
 def main() -> None:
     """Measure, and print the figures."""
-    ours, namespace, rounds, warm_up = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    ours, namespace, rounds, warm_up, addresses = *sys.argv[1:3], *map(int, sys.argv[3:6])
     with tempfile.TemporaryDirectory() as leases:
-        figures = [one_round(ours, namespace, number, leases) for number in range(warm_up + rounds)][warm_up:]
+        block = {"subnet": "10.244.250.0/24", "rangeStart": "10.244.250.2", "rangeEnd": f"10.244.250.{1 + addresses}"}
+        ipam = {"type": "host-local", "ranges": [[block]], "dataDir": leases}
+        figures = [one_round(ours, namespace, number, ipam) for number in range(warm_up + rounds)][warm_up:]
     subprocess.run(["ip", "link", "del", "bench0"], check=True, timeout=TIMEOUT_SECONDS)
     bridge, plugin = zip(*figures, strict=True)
     print(json.dumps({"bridge": bridge, "ours": plugin}))  # noqa: T201 - the answer

@@ -17,9 +17,9 @@ import trustme
 import uvicorn
 from starlette.applications import Starlette
 
-from egress.lab.cloud import create_app, server_config
-from egress.lab.cloud_faults import Faults
-from egress.lab.cloud_state import CloudLayout, CloudState
+from egress.lab.cloud.app import create_app, server_config
+from egress.lab.cloud.faults import Faults
+from egress.lab.cloud.state import CloudLayout, CloudState
 from egress.lab.hypervisor import HypervisorError, Machine
 from egress.provider.base import ServerSpec
 from egress.provider.digitalocean import DigitalOcean

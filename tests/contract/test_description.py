@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from openapi_core.exceptions import OpenAPIError
 
-from egress.lab.cloud_requests import parse_create, parse_json
-from egress.lab.cloud_state import CloudLayout, CloudState
-from egress.lab.cloud_views import droplet_view
+from egress.lab.cloud.requests import parse_create, parse_json
+from egress.lab.cloud.state import CloudLayout, CloudState
+from egress.lab.cloud.views import droplet_view
 from tests.contract.cloudlab import Exchange
 
 HEADERS = {"authorization": "Bearer x", "content-type": "application/json", "user-agent": "azsdk-python-pydo/0.44"}

@@ -7,7 +7,7 @@ from typing import Any
 import pydo
 import pytest
 
-from egress.lab.cloud_state import CloudLayout
+from egress.lab.cloud.state import CloudLayout
 from tests.contract.cloudlab import TOKEN, CloudLab, wait_until
 
 DROPLET = {"name": "web-1", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64"}

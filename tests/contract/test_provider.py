@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from egress.lab.cloud_state import CloudLayout
+from egress.lab.cloud.state import CloudLayout
 from egress.provider.base import (
     AccessRefused,
     NoCapacity,

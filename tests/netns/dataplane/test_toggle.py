@@ -172,6 +172,18 @@ def test_a_removed_pod_whose_process_still_runs_leaks_nothing(pods: World) -> No
     assert "10.244.1.11" not in pods.sh("n1", "nft", "list", "ruleset").replace("10.244.1.11:8080", "")
 
 
+def test_what_a_removed_shared_pod_still_begins_leaves_nothing_for_its_heir(pods: World) -> None:
+    wish = pods.wish(routes=(route(),))
+    pods.start(wish)
+    for name in ("blog1", "blog2"):
+        address = pods.pods[name]["address"]
+        assert pods[name]("ask", to=OBSERVER, port=80, kind="udp", source=5555) == N1
+        pods["n1"]("pod_removed", wish=wish, address=address)
+        pods[name]("tell", name="late", to=OBSERVER, port=80)
+        assert pods[name]("ask", to=OBSERVER, port=80) in {"Connection refused", "No route to host"}
+        assert address not in pods.sh("n1", "conntrack", "-L", "-s", address)
+
+
 def test_toggling_under_load_fails_no_request_and_cuts_no_connection(pods: World) -> None:
     pods.start(pods.wish())
     for name in ("shop1", "shop2"):

@@ -1,10 +1,11 @@
 """manage.py demo: what `./dev demo` runs."""
 
+import queue
 import signal
 import sys
-import threading
 from argparse import ArgumentTypeError
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,27 +36,25 @@ class Command(BaseCommand):
 
     def handle(self, *, port: int, **_options: Any) -> None:
         """Run; ends with exit code 1 and one clear line when that can't be done."""
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: stopped.set())
-        stack = Stack(Path(settings.STATE_DIR), port=port, cancelled=stopped.is_set)
+        signals = Signals()
+        stack = Stack(Path(settings.STATE_DIR), port=port, cancelled=signals.came)
         try:
             seed = stack.start()
             wait_for_nodes(stack)
             start_containers(stack)
             self.stdout.write(greeting(stack.port, seed))
             self.stdout.flush()
-            self._watch(stack, stopped)
+            self._watch(stack, signals)
         except (StackError, LabError) as error:
-            if not stopped.is_set():
+            if not signals.came():
                 self.stderr.write(str(error))
                 sys.exit(1)
         finally:
             stack.stop()
 
-    def _watch(self, stack: Stack, stopped: threading.Event) -> None:
+    def _watch(self, stack: Stack, signals: "Signals") -> None:
         restarts: Counter[str] = Counter()
-        while not stopped.wait(1):
+        while not signals.come_within(1):
             for name in stack.dead_parts():
                 restarts[name] += 1
                 if name == "lab":
@@ -64,6 +63,28 @@ class Command(BaseCommand):
                     raise StackError(f"{name} ended {restarts[name]} times: see {stack.part_log(name)}")
                 self.stderr.write(f"{name} ended; starting it again (see {stack.part_log(name)})")
                 stack.start_part(name)
+
+
+class Signals:
+    """Whether this process was told to end.
+
+    A queue and no threading.Event: its `set` in a handler waits for ever when the main thread was just then in `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda number, _frame: self._numbers.put(number))
+
+    def came(self) -> bool:
+        """Tell whether one came."""
+        return not self._numbers.empty()
+
+    def come_within(self, seconds: float) -> bool:
+        """Wait until one came, but not longer than `seconds`; tell whether one did."""
+        with suppress(queue.Empty):
+            self._numbers.put(self._numbers.get(timeout=seconds))
+        return self.came()
 
 
 def a_port(text: str) -> int:

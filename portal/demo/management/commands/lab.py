@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from egress.control.models import App
 from egress.lab.client import LabClient, LabError
-from egress.lab.cloud_faults import FaultKind, Operation
+from egress.lab.cloud.faults import FaultKind, Operation
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from egress.lab import cloud_faults
-from egress.lab.cloud_faults import Faults
+from egress.lab.cloud import faults as module
+from egress.lab.cloud.faults import Faults
 
 
 def test_a_fault_strikes_its_operation_as_often_as_it_was_told() -> None:
@@ -63,7 +63,7 @@ def test_a_wrong_fault_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_the_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud_faults, "MAX_FAULTS", 1)
+    monkeypatch.setattr(module, "MAX_FAULTS", 1)
     faults = Faults()
     faults.inject("slow")
 

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egress.lab.cloud_limits import RateLimit
+from egress.lab.cloud.limits import RateLimit
 
 NOW = 1_795_000_000.0
 

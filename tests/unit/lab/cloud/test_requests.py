@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egress.lab.cloud_errors import ApiError
-from egress.lab.cloud_requests import parse_action, parse_create, parse_json, parse_page
+from egress.lab.cloud.errors import ApiError
+from egress.lab.cloud.requests import parse_action, parse_create, parse_json, parse_page
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egress.lab import cloud_state
-from egress.lab.cloud_errors import ApiError
-from egress.lab.cloud_requests import CreateRequest
-from egress.lab.cloud_state import AddressPool, CloudLayout, CloudState, Droplet
+from egress.lab.cloud import state as module
+from egress.lab.cloud.errors import ApiError
+from egress.lab.cloud.requests import CreateRequest
+from egress.lab.cloud.state import AddressPool, CloudLayout, CloudState, Droplet
 
 NOW = 1_795_000_000.0
 
@@ -89,7 +89,7 @@ def test_droplets_spread_over_the_hosts() -> None:
 
 
 def test_old_actions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud_state, "MAX_ACTIONS", 2)
+    monkeypatch.setattr(module, "MAX_ACTIONS", 2)
     state = CloudState(CloudLayout())
     (droplet,) = settled(state)
 

@@ -5,8 +5,8 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .cloud_errors import no_capacity, unprocessable
-from .cloud_requests import CreateRequest
+from .errors import no_capacity, unprocessable
+from .requests import CreateRequest
 
 DropletStatus = Literal["new", "active", "off"]
 ActionStatus = Literal["in-progress", "completed", "errored"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .cloud_catalog import REGIONS, SIZES, image_slug
-from .cloud_errors import bad_request, unprocessable
+from .catalog import REGIONS, SIZES, image_slug
+from .errors import bad_request, unprocessable
 
 MAX_NAMES = 10
 MAX_USER_DATA_BYTES = 64 * 1024

@@ -1,7 +1,7 @@
 """A DigitalOcean-compatible API for the lab: the part of `/v2` that creates, watches, switches and destroys Droplets.
 
-State lives in memory: when the lab ends, its Droplets are gone as well. `cloud_state` is the model, `cloud_work`
-drives the hypervisor, `cloud_faults` makes the API misbehave; here is only HTTP. Serve it with `server_config`.
+State lives in memory: when the lab ends, its Droplets are gone as well. `state` is the model, `work`
+drives the hypervisor, `faults` makes the API misbehave; here is only HTTP. Serve it with `server_config`.
 """
 
 import asyncio
@@ -23,14 +23,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from . import cloud_views as views
-from .cloud_errors import ApiError, bad_request, no_capacity, not_found, server_error, too_many_requests, unauthorized
-from .cloud_faults import Fault, Faults, Operation
-from .cloud_limits import RateLimit
-from .cloud_requests import parse_action, parse_create, parse_json, parse_page
-from .cloud_state import Action, CloudLayout, CloudState, Droplet
-from .cloud_work import CloudWork
-from .hypervisor import Hypervisor
+from egress.lab.hypervisor import Hypervisor
+
+from . import views
+from .errors import ApiError, bad_request, no_capacity, not_found, server_error, too_many_requests, unauthorized
+from .faults import Fault, Faults, Operation
+from .limits import RateLimit
+from .requests import parse_action, parse_create, parse_json, parse_page
+from .state import Action, CloudLayout, CloudState, Droplet
+from .work import CloudWork
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from .cloud_state import Action, CloudState, Droplet, DropletStatus
-from .hypervisor import Hypervisor, HypervisorError, Machine
+from egress.lab.hypervisor import Hypervisor, HypervisorError, Machine
+
+from .state import Action, CloudState, Droplet, DropletStatus
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from .cloud_catalog import IMAGES, REGIONS, SIZES
-from .cloud_requests import Page
-from .cloud_state import Action, CloudLayout, Droplet
+from .catalog import IMAGES, REGIONS, SIZES
+from .requests import Page
+from .state import Action, CloudLayout, Droplet
 
 T = TypeVar("T")
 
