@@ -67,6 +67,8 @@ class Play:
 
     def agents(self) -> None:
         """Let nodes and gateways do what they do every few seconds."""
+        if not self.fleet.app.assignments.exists():
+            return
         self.fleet.lay_anew()
         for gateway in self.fleet.gateways():
             if gateway.public_address and gateway.slot not in self.silent:
@@ -145,7 +147,11 @@ class Play:
     def is_stopped(self) -> bool:
         """Say whether it needs a person."""
         assignment = self.fleet.assignment
-        return (assignment.status, assignment.due_at) == (AssignmentStatus.ERROR, None)
+        failed = assignment.status == AssignmentStatus.ERROR or "error" in self.statuses()
+        return failed and assignment.due_at is None
+
+    def is_settled(self) -> bool:
+        return self.is_stopped() or self.is_active()
 
     def bring_up(self) -> None:
         self.fleet.bring_up()
@@ -153,6 +159,8 @@ class Play:
 
     def check(self) -> None:
         """Require the end that every crash must leave: a pair that serves, or nothing."""
+        # A worker that died at the very last has left its lease.
+        self.work()
         servers = self.servers()
         assignment = self.fleet.assignment
         assert assignment.app.assignments.count() == 1

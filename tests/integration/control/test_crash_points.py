@@ -53,8 +53,9 @@ def refused_at_last(play: Play) -> None:
     """The provider fails for once, then refuses for good; the customer retries."""
     play.fleet.cloud.fail("create_or_adopt", "provider_unavailable", "provider_no_capacity")
     play.prepare(lambda: play.ask("egress_enable"))
-    play.until(play.is_stopped)
-    play.ask("egress_retry")
+    play.until(play.is_settled)
+    if play.is_stopped():
+        play.ask("egress_retry")
     play.until(play.is_active)
 
 
@@ -108,8 +109,9 @@ def rebuild_refused(play: Play) -> None:
     play.bring_up()
     play.fleet.cloud.fail("rebuild", "provider_rejected")
     play.prepare(lambda: play.ask("gateway_rebuild", play.fleet.gateways()[0]))
-    play.until(lambda: play.statuses() == ["error", "ready"])
-    play.prepare(lambda: play.ask("gateway_rebuild", play.fleet.gateways()[0]))
+    play.until(play.is_settled)
+    if play.is_stopped():
+        play.prepare(lambda: play.ask("gateway_rebuild", play.fleet.gateways()[0]))
     play.until(play.is_active)
 
 
@@ -119,8 +121,9 @@ def rebuild_takes_too_long(play: Play) -> None:
     play.until(lambda: play.fleet.gateways()[0].rebuild_action_id)
     play.sleep(700)
     play.fleet.boot(play.fleet.gateways()[1])
-    play.until(lambda: play.statuses() == ["error", "ready"])
-    play.prepare(lambda: play.ask("gateway_rebuild", play.fleet.gateways()[0]))
+    play.until(play.is_settled)
+    if play.is_stopped():
+        play.prepare(lambda: play.ask("gateway_rebuild", play.fleet.gateways()[0]))
     play.until(play.is_active)
 
 
