@@ -117,14 +117,14 @@ class Play:
 
     # --- goals -------------------------------------------------------------------------------------------------------
 
-    def until(self, goal: Callable[[], object]) -> None:
+    def until(self, goal: Callable[[], object], *, every_seconds: int = ROUND_SECONDS) -> None:
         """Go on until `goal` is met."""
         for _ in range(MAX_ROUNDS):
             self.work()
             if goal():
                 return
+            self.sleep(every_seconds)
             self.agents()
-            self.sleep(ROUND_SECONDS)
         raise AssertionError(f"never reached: {self.fleet.assignment}, {self.statuses()}, {self.errors}")
 
     def statuses(self) -> list[str]:
