@@ -57,7 +57,7 @@ def create_app(
 ) -> Starlette:
     """Return the API as an ASGI application. `clock` gives epoch seconds.
 
-    `app.state.faults` and `app.state.cloud` (a CloudState) are the lab's handles on it.
+    `app.state.faults`, `app.state.cloud` (a CloudState) and `app.state.work` are the lab's handles on it.
     """
     state = CloudState(layout or CloudLayout())
     work = CloudWork(state, hypervisor, clock=clock, timeout_seconds=work_timeout_seconds)
@@ -81,7 +81,7 @@ def create_app(
         exception_handlers={HTTPException: _http_error, Exception: _crash},
         lifespan=lifespan,
     )
-    app.state.faults, app.state.cloud = faults, state
+    app.state.faults, app.state.cloud, app.state.work = faults, state, work
     return app
 
 

@@ -49,6 +49,11 @@ class CloudWork:
         """Begin to destroy a Droplet that was removed; its addresses become free when it is gone."""
         self.spawn(self._destroy(droplet))
 
+    @property
+    def busy(self) -> bool:
+        """Say whether anything is still to be done, late requests and destructions included."""
+        return bool(self._tasks)
+
     async def close(self) -> None:
         """Cancel what is running and wait for its end."""
         for task in self._tasks:

@@ -1,6 +1,7 @@
 """Play the agents of a cluster, by the services that their HTTP API calls."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from egress.control import agents
 from egress.control.enrolment import enrolment_secret
@@ -112,9 +113,9 @@ class Fleet:
         return self.step()
 
 
-def make_fleet(cloud: FileCloud) -> Fleet:
+def make_fleet(cloud: FileCloud, **cluster_fields: Any) -> Fleet:
     """Make one of several fleets in a database: nodes' names, and so their credentials, differ."""
     user = make_user()
-    cluster = make_cluster()
+    cluster = make_cluster(**cluster_fields)
     nodes = [make_node(cluster, name=f"{cluster.name}-node-{number}") for number in (1, 2)]
     return Fleet(cluster=cluster, app=make_app(make_team(user), cluster), user=user, cloud=cloud, nodes=nodes)
