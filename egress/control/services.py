@@ -4,6 +4,7 @@ import ipaddress
 import secrets
 import uuid
 from collections.abc import Collection
+from datetime import timedelta
 from itertools import chain
 from typing import Any
 
@@ -128,7 +129,7 @@ def egress_retry(*, app: App, actor: Actor) -> Assignment:
         if assignment is None or assignment.status != AssignmentStatus.ERROR or assignment.wish != Wish.ENABLED:
             raise NothingToRetry
         _record_request("egress.retry", assignment, actor)
-        for gateway in assignment.gateways.filter(provisioning_status=GatewayStatus.ERROR):
+        for gateway in filter(_has_failed, assignment.gateways.all()):
             gateway_transition(gateway=gateway, to=GatewayStatus.DELETING, reason="replaced on retry")
         assignment_transition(
             assignment=assignment,
@@ -253,8 +254,19 @@ def _ask_policies(app: App, actor: Actor) -> None:
 
 
 def _serves(gateway: Gateway) -> bool:
+    return gateway.provisioning_status == GatewayStatus.READY and _is_healthy(gateway)
+
+
+def _is_healthy(gateway: Gateway) -> bool:
     health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
-    return gateway.provisioning_status == GatewayStatus.READY and health == Health.HEALTHY
+    return health == Health.HEALTHY
+
+
+def _has_failed(gateway: Gateway) -> bool:
+    """Say whether a gateway failed, or would at the next look: nobody looked after it while the other was in error."""
+    limit = timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS)
+    overdue = gateway.provisioning_status == GatewayStatus.BOOTING and clock.now() - gateway.status_since > limit
+    return gateway.provisioning_status == GatewayStatus.ERROR or (overdue and not _is_healthy(gateway))
 
 
 def _check_cluster(cluster: Cluster) -> None:

@@ -168,8 +168,9 @@ class LabClient:
     ) -> None:
         """Make the cloud API fail by `kind` at the next `count` requests for `operation` ("*": any).
 
-        `delay_seconds` belongs to "slow", `retry_after_seconds` to "rate_limited", `status` to "failed_before" and
-        "failed_after". Raises LabError, naming what there is, for an unknown kind or operation.
+        `delay_seconds` belongs to "slow", "late" and "slow_work", `retry_after_seconds` to "rate_limited" (0: it doesn't
+        say), `status` to "failed_before" and "failed_after". Raises LabError, naming what there is, for an unknown kind
+        or operation.
         """
         self.call(
             "fault",
@@ -180,6 +181,10 @@ class LabClient:
             retry_after_seconds=retry_after_seconds,
             status=status,
         )
+
+    def droplet_fault(self, kind: str, droplet: int) -> None:
+        """Let a Droplet lose its power ("power_loss") or freeze ("hang") now. Only the agents can notice it."""
+        self.call("droplet-fault", kind=kind, droplet=droplet)
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the faults that still wait for a request: [{"kind": …, "operation": …, "left": count}]."""

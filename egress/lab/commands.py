@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from . import world
 from .agents import Agent
-from .cloud.faults import Faults
+from .cloud.faults import DROPLET_FAULTS, Faults
 from .config import LabConfig, NodeConfig
 from .containers import Container, Containers
 from .control import Command, Send, stream
@@ -59,6 +59,7 @@ class Commands:
             "mark": self._mark,
             "observed": self._observed,
             "fault": self._fault,
+            "droplet-fault": self._droplet_fault,
             "faults": self._list_faults,
             "faults-clear": self._clear_faults,
             "console": self._console,
@@ -169,6 +170,16 @@ class Commands:
             )
         except ValueError as error:
             raise BadRequest(str(error)) from None
+
+    async def _droplet_fault(self, arguments: Arguments, _: Send) -> Any:
+        kind, droplet = _take(arguments, kind=str, droplet=int)
+        match kind:
+            case "power_loss":
+                await self._droplets.lose_power(droplet)
+            case "hang":
+                await self._droplets.hang(droplet)
+            case _:
+                raise BadRequest(f"kind must be one of {', '.join(DROPLET_FAULTS)}, not {kind!r}")
 
     async def _list_faults(self, arguments: Arguments, _: Send) -> Any:
         _take(arguments)

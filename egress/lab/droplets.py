@@ -19,7 +19,7 @@ from .errors import LabError
 from .hypervisor import HypervisorError, Machine
 from .image import BOOT, CLOUD_INIT_STAGES, STAND_IN_STAGES
 from .netns import inside, ip, set_sysctls
-from .process import Console, check, end_namespace, first_processes, spawn
+from .process import Console, check, end_namespace, first_processes, spawn, stop_namespace
 from .world import DROPLETS_BRIDGE, INTERNET, VPC, VPC_BRIDGE, join
 
 MAX_DROPLETS = 60
@@ -126,6 +126,23 @@ class Droplets:
 
     # --- for the lab ---
 
+    async def lose_power(self, machine_id: int) -> None:
+        """Cut the power behind the cloud API's back, which goes on showing the machine as active."""
+        async with self._turn(machine_id):
+            self._known(machine_id)
+            await self._off(machine_id)
+
+    async def hang(self, machine_id: int) -> None:
+        """Freeze a running machine as a crashed kernel does: no process runs on, no packet gets in, out or through.
+
+        Its cables stay plugged in; a power cycle heals it. Raises HypervisorError for one that is off.
+        """
+        async with self._turn(machine_id):
+            init = self._init(machine_id)
+            for switch, port in self._known(machine_id).ports:
+                await ip([f"link set {port} nomaster"], namespace=switch)
+            stop_namespace(init)
+
     def all(self) -> list[tuple[Machine, bool]]:
         """Return all machines, each with whether it runs."""
         return [(droplet.machine, droplet.running) for _, droplet in sorted(self._droplets.items())]
@@ -136,11 +153,14 @@ class Droplets:
 
     def command(self, machine_id: int, argv: list[str]) -> list[str]:
         """Return the command that runs `argv` inside a running machine. Raises HypervisorError."""
+        return ["nsenter", f"--target={self._init(machine_id)}", "--mount", "--uts", "--net", "--pid", "--", *argv]
+
+    def _init(self, machine_id: int) -> int:
         droplet = self._known(machine_id)
         inits = first_processes(droplet.process.pid) if droplet.process and droplet.running else []
         if not inits:
             raise HypervisorError(f"the Droplet {machine_id} is off: power it on first")
-        return ["nsenter", f"--target={inits[0]}", "--mount", "--uts", "--net", "--pid", "--", *argv]
+        return inits[0]
 
     # --- inside a turn ---
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import LabError
 
 CONSOLE_LINES, CONSOLE_COLUMNS = 1_000, 500
+_STOP_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,30 @@ async def end_namespace(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), 5)
     await kill_group(process)
+
+
+def stop_namespace(init: int) -> None:
+    """Stop (SIGSTOP) all processes of the namespace whose first process is `init`; those that they began meanwhile, too.
+
+    Raises LabError when they multiply faster than they are stopped.
+    """
+    home, stopped = Path(f"/proc/{init}/ns/pid").readlink(), set[int]()
+    for _ in range(_STOP_ATTEMPTS):
+        running = {pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _lives_in(home, pid)} - stopped
+        if not running:
+            return
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        stopped |= running
+    raise LabError(f"the processes beside {init} couldn't be stopped: new ones kept coming")
+
+
+def _lives_in(namespace: Path, pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/ns/pid").readlink() == namespace
+    except OSError:
+        return False
 
 
 def first_processes(pid: int) -> list[int]:

@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from egress.lab.cloud.app import create_app, server_config
 from egress.lab.cloud.faults import Faults
 from egress.lab.cloud.state import CloudLayout, CloudState
+from egress.lab.cloud.work import CloudWork
 from egress.lab.hypervisor import HypervisorError, Machine
 from egress.provider.base import ServerSpec
 from egress.provider.digitalocean import DigitalOcean
@@ -33,6 +34,8 @@ class MemoryHypervisor:
 
     def __init__(self) -> None:
         self.power: dict[int, bool] = {}
+        self.systems: dict[int, Machine] = {}
+        self.hung: set[int] = set()
         self.calls: list[tuple[str, int]] = []
         self.fail: set[str] = set()
         self.held = threading.Event()
@@ -50,6 +53,12 @@ class MemoryHypervisor:
 
     async def boot(self, machine: Machine) -> None:
         await self._call("boot", machine.id, power=True)
+        self.systems[machine.id] = machine
+
+    def is_up(self, machine_id: int) -> bool:
+        """Say whether the machine has power, and user data that brought an agent to it."""
+        on = self.power.get(machine_id, False) and machine_id not in self.hung
+        return on and bool(self.systems[machine_id].user_data)
 
     async def power_off(self, machine_id: int) -> None:
         await self._call("power_off", machine_id, power=False)
@@ -68,6 +77,7 @@ class MemoryHypervisor:
 
     async def rebuild(self, machine: Machine) -> None:
         await self._call("rebuild", machine.id, power=True)
+        self.systems[machine.id] = machine
 
     async def destroy(self, machine_id: int) -> None:
         await self._call("destroy", machine_id, power=None)
@@ -157,6 +167,7 @@ class CloudLab:
     url: str
     certificates: Certificates
     state: CloudState
+    work: CloudWork
     faults: Faults
     hypervisor: MemoryHypervisor
     exchanges: list[Exchange]
@@ -184,6 +195,10 @@ class CloudLab:
     def settle(self) -> None:
         """Wait until no action is in progress."""
         wait_until(lambda: not self.state._pending)
+
+    def finish(self) -> None:
+        """Wait until nothing is left to do, not even for requests that come late."""
+        wait_until(lambda: not self.work.busy)
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -256,6 +271,7 @@ def running(server: Server, **options: Any) -> Iterator[CloudLab]:
             url=server.url,
             certificates=server.certificates,
             state=app.state.cloud,
+            work=app.state.work,
             faults=app.state.faults,
             hypervisor=hypervisor,
             exchanges=recorder.exchanges,

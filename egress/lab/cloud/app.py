@@ -57,14 +57,14 @@ def create_app(
 ) -> Starlette:
     """Return the API as an ASGI application. `clock` gives epoch seconds.
 
-    `app.state.faults` and `app.state.cloud` (a CloudState) are the lab's handles on it.
+    `app.state.faults`, `app.state.cloud` (a CloudState) and `app.state.work` are the lab's handles on it.
     """
     state = CloudState(layout or CloudLayout())
     work = CloudWork(state, hypervisor, clock=clock, timeout_seconds=work_timeout_seconds)
     limits = {token: RateLimit(per_hour=requests_per_hour, per_minute=requests_per_minute) for token in tokens}
     faults = faults or Faults()
     api = CloudApi(state, work, clock)
-    gate = Gate(limits, faults, clock)
+    gate = Gate(limits, faults, work, clock)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -81,12 +81,12 @@ def create_app(
         exception_handlers={HTTPException: _http_error, Exception: _crash},
         lifespan=lifespan,
     )
-    app.state.faults, app.state.cloud = faults, state
+    app.state.faults, app.state.cloud, app.state.work = faults, state, work
     return app
 
 
 def server_config(app: Starlette, *, host: str, port: int, certificate: Path, key: Path) -> uvicorn.Config:
-    """Return how to serve `app` over TLS so that the fault `dropped` can break connections."""
+    """Return how to serve `app` over TLS so that the faults `dropped` and `dropped_before` can break connections."""
     return uvicorn.Config(
         app,
         host=host,
@@ -115,9 +115,12 @@ class BreakableProtocol(H11Protocol):
 class Gate:
     """What every request passes: token, rate limit, faults; and what every answer carries."""
 
-    def __init__(self, limits: dict[str, RateLimit], faults: Faults, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, limits: dict[str, RateLimit], faults: Faults, work: CloudWork, clock: Callable[[], float]
+    ) -> None:
         self._limits = limits
         self._faults = faults
+        self._work = work
         self._clock = clock
 
     def guard(self, operation: Operation, handler: _Handler) -> _Handler:
@@ -152,11 +155,14 @@ class Gate:
         return verdict.headers()
 
     async def _with_faults(self, operation: Operation, handler: _Handler, request: Request) -> Response:
-        fault = self._faults.take(operation)
+        fault = request.state.fault = self._faults.take(operation)
         if fault is None:
             return await handler(request)
         logger.info("fault %s strikes %s", fault.kind, operation)
-        await _before(fault)
+        if fault.kind == "late":
+            self._work.spawn(_later(fault, handler, request))
+            raise server_error(HTTPStatus.GATEWAY_TIMEOUT)
+        await _before(fault, request)
         response = await handler(request)
         if fault.kind == "failed_after":
             raise server_error(fault.status)
@@ -165,14 +171,25 @@ class Gate:
         return response
 
 
-async def _before(fault: Fault) -> None:
+async def _later(fault: Fault, handler: _Handler, request: Request) -> None:
+    await asyncio.sleep(fault.delay_seconds)
+    try:
+        await handler(request)
+    except ApiError as error:
+        logger.info("what came late was refused: %s", error)
+
+
+async def _before(fault: Fault, request: Request) -> None:
     match fault.kind:
         case "slow":
             await asyncio.sleep(fault.delay_seconds)
         case "rate_limited":
-            raise too_many_requests(fault.retry_after_seconds)
+            raise too_many_requests(fault.retry_after_seconds or None)
         case "failed_before":
             raise server_error(fault.status)
+        case "dropped_before":
+            await _break_connection(request)
+            raise ClientDisconnect
         case "no_capacity":
             raise no_capacity()
         case "token_refused":
@@ -182,7 +199,7 @@ async def _before(fault: Fault) -> None:
 async def _break_connection(request: Request) -> None:
     transport = request.scope.get("state", {}).get("transport")
     if transport is None:
-        raise RuntimeError("the fault `dropped` needs a server made by server_config")
+        raise RuntimeError("this fault needs a server made by server_config")
     transport.abort()
     async with asyncio.timeout(DROP_TIMEOUT_SECONDS):
         while (await request.receive())["type"] != "http.disconnect":
@@ -221,7 +238,7 @@ class CloudApi:
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         answer = views.created_view(created, several=wanted.several, base_url=base_url)
         for droplet, action in created:
-            self._work.start(action, droplet)
+            self._work.start(action, droplet, request.state.fault)
         return JSONResponse(answer, HTTPStatus.ACCEPTED)
 
     async def _list(self, request: Request) -> Response:
@@ -248,7 +265,7 @@ class CloudApi:
         action = self._state.begin(droplet, wanted.type, self._clock())
         droplet.image = wanted.image or droplet.image
         answer = {"action": views.action_view(action)}
-        self._work.start(action, droplet)
+        self._work.start(action, droplet, request.state.fault)
         return JSONResponse(answer, HTTPStatus.CREATED)
 
     async def _droplet_action(self, request: Request) -> Response:

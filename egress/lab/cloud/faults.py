@@ -5,12 +5,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-#: slow: the answer is late. rate_limited: 429. failed_before, failed_after: 5xx, with nothing done or all done.
-#: dropped: all done, but the connection breaks without an answer. no_capacity: 422. token_refused: 401.
-FaultKind = Literal["slow", "rate_limited", "failed_before", "failed_after", "dropped", "no_capacity", "token_refused"]
+#: What becomes of a request and its answer. slow: the answer is late. rate_limited: 429. failed_before, failed_after:
+#: 5xx, with nothing done or all done. dropped_before, dropped: the connection breaks without an answer, with nothing
+#: done or all done. late: 504 at once, and all is done later. no_capacity: 422. token_refused: 401.
+#: What becomes of what a request begins. slow_work: it takes longer. stuck: it doesn't end, a new Droplet stays new
+#: and without addresses, until the cloud gives up. dead_boot: it ends well, but no system comes up.
+FaultKind = Literal[
+    "slow",
+    "rate_limited",
+    "failed_before",
+    "failed_after",
+    "dropped_before",
+    "dropped",
+    "late",
+    "no_capacity",
+    "token_refused",
+    "slow_work",
+    "stuck",
+    "dead_boot",
+]
 #: The operations of the API that faults can be aimed at; "*" means any.
 Operation = Literal["create", "list", "get", "delete", "action", "action_status", "other"]
+#: What can befall a Droplet at once, without any request: it loses its power; its system freezes.
+DROPLET_FAULTS = ("power_loss", "hang")
 MAX_FAULTS = 1_000
+#: These strike only what begins something.
+_OF_WORK = frozenset({"late", "slow_work", "stuck", "dead_boot"})
+_BEGINNINGS = ("create", "action")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +44,10 @@ class Fault:
     delay_seconds: float = 0
     retry_after_seconds: int = 1
     status: int = 500
+
+    def strikes(self, operation: Operation) -> bool:
+        """Say whether a request for `operation` meets this fault."""
+        return self.operation in ("*", operation) and (self.kind not in _OF_WORK or operation in _BEGINNINGS)
 
 
 class Faults:
@@ -43,11 +68,12 @@ class Faults:
     ) -> None:
         """Make the next `count` requests for `operation` fail by `kind`.
 
-        `delay_seconds` belongs to slow, `retry_after_seconds` to rate_limited, `status` to the failed ones.
-        Raises ValueError for an unknown kind or operation, or a number out of bounds.
+        `delay_seconds` belongs to slow, late and slow_work, `retry_after_seconds` to rate_limited (0: it doesn't say),
+        `status` to the failed ones. Raises ValueError for an unknown kind or operation, two that don't go together, or
+        a number out of bounds.
         """
         _expect(kind, get_args(FaultKind), "kind")
-        _expect(operation, (*get_args(Operation), "*"), "operation")
+        _expect(operation, (*(_BEGINNINGS if kind in _OF_WORK else get_args(Operation)), "*"), "operation")
         for name, value, low, high in (
             ("count", count, 1, 1_000),
             ("delay_seconds", delay_seconds, 0, 600),
@@ -71,7 +97,7 @@ class Faults:
 
     def take(self, operation: Operation) -> Fault | None:
         """Return the fault that strikes this request, if any, and count it as used."""
-        fault = next((fault for fault in self._queue if fault.operation in ("*", operation)), None)
+        fault = next((fault for fault in self._queue if fault.strikes(operation)), None)
         if fault is not None:
             fault.left -= 1
             if not fault.left:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from egress.lab.hypervisor import Hypervisor, HypervisorError, Machine
 
+from .faults import Fault
 from .state import Action, CloudState, Droplet, DropletStatus
 
 logger = logging.getLogger(__name__)
@@ -39,13 +41,18 @@ class CloudWork:
         self._timeout_seconds = timeout_seconds
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, action: Action, droplet: Droplet) -> None:
-        """Begin to carry out `action`; its end is seen in its status."""
-        self._spawn(self._run(action, droplet))
+    def start(self, action: Action, droplet: Droplet, fault: Fault | None = None) -> None:
+        """Begin to carry out `action`, struck by `fault`; its end is seen in its status."""
+        self.spawn(self._run(action, droplet, fault))
 
     def destroy(self, droplet: Droplet) -> None:
         """Begin to destroy a Droplet that was removed; its addresses become free when it is gone."""
-        self._spawn(self._destroy(droplet))
+        self.spawn(self._destroy(droplet))
+
+    @property
+    def busy(self) -> bool:
+        """Say whether anything is still to be done, late requests and destructions included."""
+        return bool(self._tasks)
 
     async def close(self) -> None:
         """Cancel what is running and wait for its end."""
@@ -53,21 +60,32 @@ class CloudWork:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` go on in the background, until `close` at the latest."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, action: Action, droplet: Droplet) -> None:
+    async def _run(self, action: Action, droplet: Droplet, fault: Fault | None) -> None:
         step, status = _STEPS[action.type]
-        # From here on the API shows the addresses: before, a new Droplet has none, as in the real cloud.
-        droplet.addressed = True
+        if fault is not None and fault.kind == "slow_work":
+            await asyncio.sleep(fault.delay_seconds)
         what = f"{action.type} of Droplet {droplet.id} ({droplet.name})"
-        if await self._attempt(what, step(self._hypervisor, _machine(droplet))):
+        if await self._attempt(what, self._carry_out(step, droplet, fault)):
             droplet.status = status
             self._state.finish(action, "completed", self._clock())
         else:
             self._state.finish(action, "errored", self._clock())
+
+    async def _carry_out(self, step: _Step, droplet: Droplet, fault: Fault | None) -> None:
+        kind = fault.kind if fault is not None else None
+        if kind == "stuck":
+            # Until the time allowed is over.
+            await asyncio.Event().wait()
+        # From here on the API shows the addresses: before, a new Droplet has none, as in the real cloud.
+        droplet.addressed = True
+        machine = _machine(droplet)
+        await step(self._hypervisor, replace(machine, user_data="") if kind == "dead_boot" else machine)
 
     async def _destroy(self, droplet: Droplet) -> None:
         what = f"destruction of Droplet {droplet.id} ({droplet.name})"

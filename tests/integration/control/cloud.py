@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
+from ipaddress import IPv4Address
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -21,6 +22,7 @@ _FAULTS = {
         base.AccessRefused,
         base.Rejected,
         base.OutcomeUnknown,
+        base.NotFound,
     )
 }
 #: The call was carried out, and its answer was lost.
@@ -28,6 +30,8 @@ LOST_ANSWER = "lost_answer"
 #: The call was carried out, and its answer doesn't come.
 HANG = "hang"
 HANG_SECONDS = 30
+#: The call raises what no provider may raise.
+BUG = "bug"
 
 
 class FileCloud:
@@ -163,7 +167,7 @@ class FileCloud:
     def _address(state: dict[str, Any], data: dict[str, Any]) -> None:
         if data["polls"] >= state["polls_before_addresses"]:
             number = int(data["id"])
-            data["addresses"] = [f"203.0.113.{number}", f"10.110.0.{100 + number}"]
+            data["addresses"] = [str(IPv4Address("203.0.113.0") + number), str(IPv4Address("10.110.0.100") + number)]
 
     @contextmanager
     def _call(self, method: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -173,6 +177,8 @@ class FileCloud:
             fault = faults.pop(0) if faults else ""
             if fault in _FAULTS:
                 raise _FAULTS[fault](f"{method}: made to fail")
+            if fault == BUG:
+                raise RuntimeError(f"{method}: a bug")
             yield state, fault
 
     @contextmanager

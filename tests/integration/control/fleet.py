@@ -1,6 +1,7 @@
 """Play the agents of a cluster, by the services that their HTTP API calls."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from egress.control import agents
 from egress.control.enrolment import enrolment_secret
@@ -15,6 +16,7 @@ from egress.wire.messages import (
     NodeSyncRequest,
 )
 from portal.accounts.models import User
+from tests.factories import make_app, make_cluster, make_node, make_team, make_user
 
 from .cloud import FileCloud
 
@@ -54,11 +56,14 @@ class Fleet:
     def boot_gateways(self) -> None:
         """Let every gateway that has its address enrol, learn the nodes and report that it forwards."""
         for gateway in self.gateways():
-            token = self.tokens.get(str(gateway.pk)) or self.enrol(gateway)
-            wanted = agents.gateway_clients(token=token, message=GatewaySyncRequest(applied_revision=0, wait_seconds=0))
-            acknowledged = GatewaySyncRequest(applied_revision=wanted.revision, wait_seconds=0)
-            agents.gateway_acknowledge(token=token, message=acknowledged)
-            self.report_gateway(gateway)
+            self.boot(gateway)
+
+    def boot(self, gateway: Gateway) -> None:
+        token = self.tokens.get(str(gateway.pk)) or self.enrol(gateway)
+        wanted = agents.gateway_clients(token=token, message=GatewaySyncRequest(applied_revision=0, wait_seconds=0))
+        acknowledged = GatewaySyncRequest(applied_revision=wanted.revision, wait_seconds=0)
+        agents.gateway_acknowledge(token=token, message=acknowledged)
+        self.report_gateway(gateway)
 
     def lay_anew(self) -> None:
         """Let the rebuilds under way end: the gateways' new systems know no credential."""
@@ -106,3 +111,11 @@ class Fleet:
         self.step()
         self.nodes_follow()
         return self.step()
+
+
+def make_fleet(cloud: FileCloud, **cluster_fields: Any) -> Fleet:
+    """Make one of several fleets in a database: nodes' names, and so their credentials, differ."""
+    user = make_user()
+    cluster = make_cluster(**cluster_fields)
+    nodes = [make_node(cluster, name=f"{cluster.name}-node-{number}") for number in (1, 2)]
+    return Fleet(cluster=cluster, app=make_app(make_team(user), cluster), user=user, cloud=cloud, nodes=nodes)

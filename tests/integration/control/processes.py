@@ -29,7 +29,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
     """Run `command` on the test's database until the end of the block."""
     inherited = {
         **os.environ,
-        "DATABASE_URL": _database_url(),
+        "DATABASE_URL": database_url(),
         "EGRESS_PROVIDER": settings.EGRESS_PROVIDER,
         **environment,
     }
@@ -49,7 +49,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
         kill(process)
 
 
-def _database_url() -> str:
+def database_url() -> str:
     """Return where the test's database is; PostgreSQL's host and user come from libpq's own variables."""
     scheme = "sqlite:///" if connection.vendor == "sqlite" else "postgres:///"
     return f"{scheme}{connection.settings_dict['NAME']}"

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from egress.lab.client import LabError
 
 from .conftest import Lab
+from .test_droplets import Droplet, create
 
 pytestmark = [pytest.mark.netns, pytest.mark.cni]
 
@@ -44,7 +45,7 @@ def test_what_waits_can_be_seen_and_cleared(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "explode"}, "kind must be one of slow, rate_limited, .*, token_refused, not 'explode'"),
+        ({"kind": "explode"}, "kind must be one of slow, rate_limited, .*, dead_boot, not 'explode'"),
         ({"kind": "slow", "operation": "all"}, "operation must be one of create, .*, not 'all'"),
         ({"kind": "slow", "count": 0}, "count must be from 1 to 1000, not 0"),
         ({"kind": "failed_after", "status": 200}, "status must be from 500 to 599, not 200"),
@@ -64,3 +65,63 @@ def test_the_command_injects_lists_and_clears(lab: Lab) -> None:
     assert lab.client.faults() == []
     with pytest.raises(CommandError, match="kind must be one of slow, rate_limited"):
         manage("explode")
+
+
+@pytest.fixture
+def droplet(lab: Lab) -> Iterator[Droplet]:
+    made = create(lab, "struck")
+    made.wait_booted()
+    yield made
+    lab.api("DELETE", f"droplets/{made.id}")
+
+
+def reaches(lab: Lab, address: str) -> bool:
+    """Say whether a machine of the VPC is alive: it refuses a connection, instead of saying nothing."""
+    script = "import socket, sys; socket.create_connection((sys.argv[1], 9), 2)"
+    return "ConnectionRefusedError" in lab.client.exec("node-1", ["python3", "-c", script, address]).stderr
+
+
+@pytest.mark.parametrize(("kind", "state"), [("power_loss", "off"), ("hang", "on")])
+def test_a_droplet_struck_falls_silent_and_a_power_cycle_heals_it(
+    lab: Lab, droplet: Droplet, kind: str, state: str
+) -> None:
+    private = droplet.address("private")
+    assert reaches(lab, private)
+    with pytest.raises(CommandError, match=f"lab fault {kind} --droplet"):
+        manage(kind)
+    manage(kind, "--droplet", str(droplet.id))
+    assert not reaches(lab, private)
+    machine = next(one for one in lab.client.status()["droplets"] if one["id"] == droplet.id)
+    assert (machine["state"], droplet.view()["status"]) == (state, "active")
+    if kind == "hang":
+        assert stopped(droplet)
+    droplet.act("power_cycle")
+    droplet.wait_booted()
+    assert reaches(lab, private)
+
+
+def stopped(droplet: Droplet) -> bool:
+    """Say whether no process of the Droplet runs, but the one that looks."""
+    script = "for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || cut -d' ' -f3 $p/stat; done"
+    return set(droplet.sh(script).split()) == {"T"}
+
+
+def test_a_dead_boot_ends_well_but_its_user_data_is_never_read(lab: Lab) -> None:
+    lab.client.fault("dead_boot", operation="create")
+    droplet = create(lab, "dead")
+    try:
+        assert droplet.view()["status"] == "active"
+        assert droplet.sh("ls /opt") == ""
+        droplet.act("rebuild", image="ubuntu-24-04-x64")
+        droplet.wait_booted()
+        assert droplet.sh("cat /opt/secret") == "s3cret"
+    finally:
+        lab.api("DELETE", f"droplets/{droplet.id}")
+
+
+def test_nobody_can_strike_a_droplet_that_is_not_there(lab: Lab) -> None:
+    for kind in ("power_loss", "hang"):
+        with pytest.raises(LabError, match="no Droplet 7"):
+            lab.client.droplet_fault(kind, 7)
+    with pytest.raises(LabError, match="kind must be one of power_loss, hang, not 'rust'"):
+        lab.client.droplet_fault("rust", 7)

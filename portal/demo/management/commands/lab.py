@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from egress.control.models import App
 from egress.lab.client import LabClient, LabError
-from egress.lab.cloud.faults import FaultKind, Operation
+from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind, Operation
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128
@@ -80,18 +80,24 @@ class Command(BaseCommand):
                     self.stdout.write(line)
             case "clear":
                 lab.faults_clear()
+            case kind if kind in DROPLET_FAULTS:
+                if options["droplet"] is None:
+                    raise CommandError(f"Which Droplet? Say --droplet NUMBER, as in: lab fault {kind} --droplet 3164001")
+                lab.droplet_fault(kind, options["droplet"])
             case kind:
                 names = ("operation", "count", "delay_seconds", "retry_after_seconds", "status")
                 lab.fault(kind, **{name: options[name] for name in names})
 
 
 def _add_fault(fault: ArgumentParser) -> None:
-    fault.add_argument("kind", metavar="KIND|list|clear", help=", ".join(get_args(FaultKind)))
+    kinds = ", ".join((*get_args(FaultKind), *DROPLET_FAULTS))
+    fault.add_argument("kind", metavar="KIND|list|clear", help=kinds)
+    fault.add_argument("--droplet", type=int, help=f"the number of the one that {' or '.join(DROPLET_FAULTS)} strikes")
     operations = ", ".join(get_args(Operation))
     fault.add_argument("--operation", default="*", metavar="OP", help=f"only at one of {operations}; else at any")
     fault.add_argument("--count", type=int, default=1, help="how many requests it strikes (default 1)")
-    fault.add_argument("--delay-seconds", type=float, default=5, help="for slow")
-    fault.add_argument("--retry-after-seconds", type=int, default=1, help="for rate_limited")
+    fault.add_argument("--delay-seconds", type=float, default=5, help="for slow, late and slow_work")
+    fault.add_argument("--retry-after-seconds", type=int, default=1, help="for rate_limited; 0: untold")
     fault.add_argument("--status", type=int, default=500, help="for failed_before and failed_after")
 
 
@@ -132,7 +138,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     lines += [f"  {one['name']:24} {one['address']:15} on {one['node']}" for one in status["containers"]] or ["  none"]
     lines.append("Droplets")
     lines += [
-        f"  {one['name']:24} {one['public_address']:15} {one['private_address']:15} {one['state']}"
+        f"  {one['id']} {one['name']:24} {one['public_address']:15} {one['private_address']:15} {one['state']}"
         for one in status["droplets"]
     ] or ["  none"]
     return lines

@@ -1,0 +1,107 @@
+"""Find the lines of the control plane's code that commit or call the provider: each must be reached by a scenario."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from egress.control import duplicates, lease, reconcile, services, steps
+
+from .crash import CALLS, Site
+
+#: What reconcile consists of. Of the services, only what wakes it is meant; the others are forms that operators fill in.
+MODULES = (reconcile, steps, lease, duplicates, services)
+_OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
+_WRITES = frozenset({"update", "create", "bulk_create", "save", "record"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A statement that commits or calls the provider, itself or by a function of this room."""
+
+    module: str
+    function: str
+    first: int
+    last: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.py:{self.first} in {self.function} ({self.why})"
+
+    def reached(self, sites: set[Site]) -> bool:
+        return any(
+            (module, function) == (self.module, self.function) and self.first <= line <= self.last
+            for module, function, line in sites
+        )
+
+
+@cache
+def all_places() -> tuple[Place, ...]:
+    """Return all places; which functions lead to one is found by their names."""
+    trees = {module: ast.parse(Path(module.__file__ or "").read_text()) for module in MODULES}
+    calls = [each for tree in trees.values() for each in _walk(tree) if isinstance(each[0], ast.Call)]
+    outside = {_called(call) for call, inside in calls if not inside}
+    # Whatever these write is committed by those who call them.
+    parts = {_called(call) for call, _ in calls} - outside
+    committing: set[str] = set()
+    while True:
+        places = tuple(place for module, tree in trees.items() for place in _places(module, tree, parts, committing))
+        found = {place.function.rpartition(".")[2] for place in places}
+        if found == committing:
+            return places
+        committing = found
+
+
+def _places(module: ModuleType, tree: ast.Module, parts: set[str], committing: set[str]) -> Iterator[Place]:
+    name = module.__name__.rpartition(".")[2]
+    for function, body in _functions(tree):
+        if function.rpartition(".")[2] in parts:
+            continue
+        for node, inside in _walk(body):
+            why = _why(node, committing, inside=inside)
+            if why and (module is not services or _wakes(node)):
+                last = node.lineno if isinstance(node, ast.With) else node.end_lineno or node.lineno
+                yield Place(name, function, node.lineno, last, why)
+
+
+def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from ((f"{node.name}.{each.name}", each) for each in node.body if isinstance(each, ast.FunctionDef))
+
+
+def _walk(node: ast.AST, *, inside: bool = False) -> Iterator[tuple[ast.With | ast.Call, bool]]:
+    """Yield the blocks and calls below `node`, each with whether it is inside a transaction."""
+    for child in ast.iter_child_nodes(node):
+        opens = isinstance(child, ast.With) and any(_opens(item) for item in child.items)
+        if isinstance(child, ast.With | ast.Call):
+            yield child, inside
+        yield from _walk(child, inside=inside or opens)
+
+
+def _opens(item: ast.withitem) -> bool:
+    return isinstance(item.context_expr, ast.Call) and _called(item.context_expr) in _OPEN_TRANSACTIONS
+
+
+def _why(node: ast.With | ast.Call, committing: set[str], *, inside: bool) -> str:
+    if isinstance(node, ast.With):
+        return "a transaction" if any(map(_opens, node.items)) else ""
+    name = _called(node)
+    receiver = ast.unparse(node.func).removesuffix(name)
+    if name in CALLS and ("provider" in receiver or "cloud" in receiver):
+        return f"the provider's {name}"
+    if name in _WRITES and not inside:
+        return "a write"
+    return f"{name} commits" if name in committing and not inside else ""
+
+
+def _called(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _wakes(node: ast.AST) -> bool:
+    return any(isinstance(each, ast.Call) and _called(each) == "wake" for each in ast.walk(node))

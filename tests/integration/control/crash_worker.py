@@ -1,0 +1,158 @@
+"""A worker process that can be killed: forks a process of its own for every errand, which costs milliseconds.
+
+Reads errands from standard input and answers on standard output, each a line of JSON.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+ROOT = Path(__file__).resolve().parents[3]
+#: An errand takes a few hundredths of a second.
+LIMIT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Done:
+    """How an errand ended."""
+
+    killed: bool
+    error: str
+    passed: list[Any]
+
+
+class Worker:
+    """The worker, seen from the test."""
+
+    def __init__(self, database_url: str) -> None:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": database_url,
+            "EGRESS_PROVIDER": "tests.integration.control.crash.WatchedCloud",
+            "PYTHONPATH": str(ROOT),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.control.crash_worker"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def do(self, what: str, **errand: Any) -> Done:
+        """Let a new process do it; returns once that has ended."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"what": what, **errand}).encode() + b"\n")
+        self._process.stdin.flush()
+        return Done(**json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        """End it: it ends with its input."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(LIMIT_SECONDS)
+        if self._process.stdout:
+            self._process.stdout.close()
+
+
+def main() -> None:
+    import django
+    from django.db import connections
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings")
+    django.setup()
+    from egress.control import services, tasks  # noqa: F401
+
+    from . import crash  # noqa: F401
+
+    # What takes long for the first time is done before the fork; no connection may cross it.
+    tasks.sweep()
+    tasks.reconcile_assignment(str(uuid4()))
+    connections.close_all()
+    for line in sys.stdin:
+        print(json.dumps(_fork(json.loads(line))), flush=True)
+
+
+def _fork(errand: dict[str, Any]) -> dict[str, Any]:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        signal.alarm(LIMIT_SECONDS)
+        _run(errand, writing)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = pipe.read()
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    said = json.loads(told) if told else {"error": "" if killed else f"ended with {status}", "passed": []}
+    return {"killed": killed, **said}
+
+
+def _run(errand: dict[str, Any], writing: int) -> None:
+    from django.conf import settings
+    from django.db import connections
+
+    from . import crash
+
+    os.environ["SGT_CLOUD"] = errand["cloud"]
+    for name, value in errand["settings"].items():
+        setattr(settings, name, value)
+    watch = crash.Watch(**errand["kill"])
+    connections["default"].ensure_connection()
+    take = crash.install(watch)
+    error = ""
+    try:
+        _ERRANDS[errand["what"]](errand, take)
+    except Exception as raised:  # noqa: BLE001 - the test judges it
+        error = repr(raised)
+    connections.close_all()
+    passed = [(each.name, each.sites) for each in watch.passed]
+    with os.fdopen(writing, "w") as pipe:
+        json.dump({"error": error, "passed": passed}, pipe)
+
+
+_Take = Callable[[], list[tuple[str, list[str]]]]
+
+
+def _work(errand: dict[str, Any], take: _Take) -> None:
+    """Do what a worker does in a second: the sweep, and what it finds due."""
+    from egress.control import reconcile, tasks
+
+    reconcile.MAX_STEPS = errand["max_steps"]
+    tasks.sweep()
+    for _, arguments in take():
+        tasks.reconcile_assignment(*arguments)
+
+
+def _tidy(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.tidy()
+
+
+def _ask(errand: dict[str, Any], take: _Take) -> None:
+    """Call a service, as a person's request does."""
+    from egress.control import services
+    from egress.control.models import App, Gateway
+    from portal.accounts.models import User
+
+    models = {"app": App, "gateway": Gateway}
+    subject, key = errand["subject"]
+    row = models[subject].objects.get(pk=UUID(key))
+    getattr(services, errand["service"])(**{subject: row}, actor=User.objects.get(pk=errand["actor"]))
+
+
+_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Play a scenario with a worker that can be killed at a crash point: requests, agents and time, until a goal is met."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from pytest_django import Settings
+
+from egress.control import naming
+from egress.control.errors import EgressError
+from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange
+from egress.provider.base import Server
+
+from .crash_worker import Done, Worker
+from .fleet import Fleet
+
+#: What waits for news looks again after 10 s, without any.
+ROUND_SECONDS = 11
+#: The lease of a dead worker runs out meanwhile.
+DEATH_SECONDS = 60
+MAX_ROUNDS = 20
+#: More in one run, and a gateway's time to boot would be over.
+MAX_DEATHS = 4
+
+
+class Kill(TypedDict):
+    """Die at the passage number `countdown` of `point`, "before" or "after" it."""
+
+    point: str
+    when: str
+    countdown: int
+
+
+NEVER = Kill(point="", when="before", countdown=1)
+
+
+@dataclass
+class Play:
+    """One run of a scenario. `kills` says at which points workers die, one after the other."""
+
+    fleet: Fleet
+    worker: Worker
+    settings: Settings
+    kills: Iterator[Kill] = field(default_factory=lambda: iter(()))
+    deaths: int = 0
+    armed: bool = True
+    passed: list[tuple[str, list[tuple[str, str, int]]]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    #: Slots whose gateway is silent.
+    silent: set[int] = field(default_factory=set)
+    max_steps: int = 40
+
+    def __post_init__(self) -> None:
+        self.kill = next(self.kills, NEVER)
+
+    def prepare(self, act: Callable[[], object]) -> None:
+        """Do something that this scenario isn't about."""
+        self.armed = False
+        act()
+        self.armed = True
+
+    # --- time, agents, workers, people -------------------------------------------------------------------------------
+
+    def sleep(self, seconds: int) -> None:
+        """Let the control plane's clock move on."""
+        self.settings.CLOCK_OFFSET_SECONDS += seconds
+
+    def agents(self) -> None:
+        """Let nodes and gateways do what they do every few seconds."""
+        if not self.fleet.app.assignments.exists():
+            return
+        self.fleet.lay_anew()
+        for gateway in self.fleet.gateways():
+            if gateway.public_address and gateway.slot not in self.silent:
+                try:
+                    self.fleet.boot(gateway)
+                except EgressError:
+                    # It enrols again at its next attempt.
+                    self.fleet.tokens.pop(str(gateway.pk), None)
+        self.fleet.nodes_follow()
+
+    def work(self) -> None:
+        """Let a worker do what is due."""
+        self._do("work", max_steps=self.max_steps)
+
+    def tidy(self) -> None:
+        self._do("tidy")
+
+    def ask(self, service: str, subject: Gateway | None = None) -> None:
+        """Make a request as a person does: once more, when no answer came and nothing shows that it was taken."""
+        before = Event.objects.filter(kind="request").count()
+        row = ("app", str(self.fleet.app.pk)) if subject is None else ("gateway", str(subject.pk))
+        for _ in range(1 + MAX_DEATHS):
+            self._do("ask", service=service, subject=row, actor=self.fleet.user.pk)
+            if Event.objects.filter(kind="request").count() > before:
+                return
+        raise AssertionError(f"{service} wasn't carried out")
+
+    def _do(self, what: str, **errand: object) -> Done:
+        done = self.worker.do(
+            what,
+            cloud=str(self.fleet.cloud.folder),
+            settings={"CLOCK_OFFSET_SECONDS": self.settings.CLOCK_OFFSET_SECONDS},
+            kill=self.kill if self.armed else NEVER,
+            **errand,
+        )
+        if self.armed:
+            self.passed += done.passed
+        if done.error:
+            self.errors.append(done.error)
+        if done.killed:
+            self.deaths += 1
+            self.kill = next(self.kills, NEVER)
+            self.sleep(DEATH_SECONDS)
+            self.agents()
+        return done
+
+    # --- goals -------------------------------------------------------------------------------------------------------
+
+    def until(self, goal: Callable[[], object], *, every_seconds: int = ROUND_SECONDS) -> None:
+        """Go on until `goal` is met."""
+        for _ in range(MAX_ROUNDS):
+            self.work()
+            if goal():
+                return
+            self.sleep(every_seconds)
+            self.agents()
+        raise AssertionError(f"never reached: {self.fleet.assignment}, {self.statuses()}, {self.errors}")
+
+    def statuses(self) -> list[str]:
+        return [gateway.provisioning_status for gateway in self.fleet.gateways()]
+
+    def servers(self) -> list[Server]:
+        """Return all servers that bear the tag of a gateway of ours, also of one that is deleted."""
+        tags = {naming.gateway_tag(gateway.pk) for gateway in self.fleet.assignment.gateways.all()}
+        return [server for server in self.fleet.cloud.servers() if tags & set(server.tags)]
+
+    def is_active(self) -> bool:
+        """Say whether the pair serves, and nothing is left to do."""
+        assignment = self.fleet.assignment
+        settled = (assignment.status, assignment.due_at) == (AssignmentStatus.ACTIVE, None)
+        return settled and self.statuses() == ["ready", "ready"]
+
+    def is_released(self) -> bool:
+        return self.fleet.assignment.status == AssignmentStatus.RELEASED
+
+    def is_stopped(self) -> bool:
+        """Say whether it needs a person."""
+        assignment = self.fleet.assignment
+        failed = assignment.status == AssignmentStatus.ERROR or "error" in self.statuses()
+        return failed and assignment.due_at is None
+
+    def is_settled(self) -> bool:
+        return self.is_stopped() or self.is_active()
+
+    def bring_up(self) -> None:
+        self.fleet.bring_up()
+        assert self.is_active()
+
+    def check(self) -> None:
+        """Require the end that every crash must leave: a pair that serves, or nothing."""
+        # A worker that died at the very last has left its lease.
+        self.work()
+        servers = self.servers()
+        assignment = self.fleet.assignment
+        assert assignment.app.assignments.count() == 1
+        assert (assignment.lease_until, assignment.lease_owner, assignment.error_code) == (None, "", "")
+        change = RouteChange.objects.filter(cluster=self.fleet.cluster).first()
+        route = change.route if change else None
+        if assignment.status == AssignmentStatus.RELEASED:
+            assert servers == []
+            assert route is None
+            assert {gateway.provisioning_status for gateway in assignment.gateways.all()} == {GatewayStatus.DELETED}
+            return
+        assert self.is_active()
+        assert len(servers) == 2
+        pair = self.fleet.gateways()
+        assert {gateway.server_id for gateway in pair} == {server.id for server in servers}
+        assert route is not None
+        told = [(gateway["public_address"], gateway["state"]) for gateway in route["gateways"]]
+        addresses = {server.id: server.public_address for server in servers}
+        assert told == [(addresses[gateway.server_id], "active") for gateway in pair]
