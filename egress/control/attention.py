@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
 from . import clock
-from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus
+from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus, Placement
 from .waiting import LONG_SECONDS
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
@@ -39,10 +39,12 @@ def assignment_concerns() -> tuple[Concern, ...]:
     """Return what may be wrong with an assignment, by the present time."""
     old = clock.now() - timedelta(seconds=LONG_SECONDS)
     sick = Exists(Gateway.objects.filter(_SICK, assignment=OuterRef("pk")))
+    together = ~Q(status=AssignmentStatus.RELEASED) & Q(placement=Placement.TOGETHER)
     return (
         Concern(key="failed", label="Failed", where=Q(status=AssignmentStatus.ERROR)),
         Concern(key="degraded", label="Active, gateway unhealthy", where=Q(sick, status=AssignmentStatus.ACTIVE)),
         Concern(key="failing", label="Failing, tries again", where=Q(attempts__gt=0)),
+        Concern(key="together", label="Both gateways on one host", where=together),
         Concern(key="slow", label="Takes long", where=~Q(status__in=_SETTLED) & Q(status_since__lt=old)),
     )
 

@@ -157,6 +157,7 @@ class Gate:
             return await handler(request)
         logger.info("fault %s strikes %s", fault.kind, operation)
         await _before(fault)
+        request.state.same_host = fault.kind == "same_host"
         response = await handler(request)
         if fault.kind == "failed_after":
             raise server_error(fault.status)
@@ -216,7 +217,8 @@ class CloudApi:
 
     async def _create(self, request: Request) -> Response:
         wanted = parse_create(parse_json(request.state.body))
-        created = self._state.create(wanted, self._clock())
+        same_host = getattr(request.state, "same_host", False)
+        created = self._state.create(wanted, self._clock(), same_host=same_host)
         # The answer shows the Droplets as they are now, without addresses: it is made before the work begins.
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         answer = views.created_view(created, several=wanted.several, base_url=base_url)

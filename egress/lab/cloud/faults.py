@@ -7,7 +7,10 @@ from typing import Literal, get_args
 
 #: slow: the answer is late. rate_limited: 429. failed_before, failed_after: 5xx, with nothing done or all done.
 #: dropped: all done, but the connection breaks without an answer. no_capacity: 422. token_refused: 401.
-FaultKind = Literal["slow", "rate_limited", "failed_before", "failed_after", "dropped", "no_capacity", "token_refused"]
+#: same_host: a new Droplet lands on the host of the one created before it; strikes creations only.
+FaultKind = Literal[
+    "slow", "rate_limited", "failed_before", "failed_after", "dropped", "no_capacity", "token_refused", "same_host"
+]
 #: The operations of the API that faults can be aimed at; "*" means any.
 Operation = Literal["create", "list", "get", "delete", "action", "action_status", "other"]
 MAX_FAULTS = 1_000
@@ -48,6 +51,9 @@ class Faults:
         """
         _expect(kind, get_args(FaultKind), "kind")
         _expect(operation, (*get_args(Operation), "*"), "operation")
+        if kind == "same_host":
+            _expect(operation, ("create", "*"), "operation")
+            operation = "create"
         for name, value, low, high in (
             ("count", count, 1, 1_000),
             ("delay_seconds", delay_seconds, 0, 600),
