@@ -190,11 +190,21 @@ def _delete(work: Work, gateway: Gateway) -> None:
     provider, tag = work.open_provider(), naming.gateway_tag(gateway.pk)
     work.lease.renew()
     servers = {server.id for server in provider.list_by_tag(tag)}
-    for server_id in sorted(servers | ({gateway.server_id} - {""})):
+    if gateway.server_id and gateway.server_id not in servers and _is_ours(provider, gateway.server_id):
+        servers.add(gateway.server_id)
+    for server_id in sorted(servers):
         provider.delete(server_id)
     if servers and provider.list_by_tag(tag):
         return
     _move(work, gateway, GatewayStatus.DELETED, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
+
+
+def _is_ours(provider: Provider, server_id: str) -> bool:
+    """Say whether this server is there and ours: a copy of another installation's database names that one's servers."""
+    try:
+        return naming.is_ours(provider.get(server_id).tags)
+    except NotFound:
+        return False
 
 
 # --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------

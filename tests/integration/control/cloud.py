@@ -69,6 +69,12 @@ class FileCloud:
             hosts = {data["id"]: data for data in state["servers"]}
             hosts[second]["host"] = hosts[first]["host"]
 
+    def strip_tags(self, server_id: str) -> None:
+        with self._state() as state:
+            for data in state["servers"]:
+                if data["id"] == server_id:
+                    data["tags"] = ()
+
     def end_actions(self, status: ActionStatus = "completed") -> set[str]:
         """Let the actions under way end so; returns the ids of their servers."""
         with self._state() as state:

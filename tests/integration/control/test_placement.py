@@ -1,4 +1,4 @@
-"""A pair's two servers stand on different hosts, or operators hear that they don't; before anybody has its addresses."""
+"""A pair's two servers stand on different hosts, or operators hear of it, before anybody has its addresses."""
 
 import pytest
 from pytest_django import Settings
