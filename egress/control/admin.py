@@ -32,6 +32,7 @@ from .admin_base import (
     operator,
 )
 from .admin_nodes import NodeAdmin, RouteChangeAdmin
+from .admin_safety import InstallationAdmin, StrayServerAdmin
 from .attention import assignment_concerns, gateway_concerns
 from .errors import EgressError
 from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
@@ -39,7 +40,7 @@ from .waiting import waits_for
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
 
-__all__ = ["NodeAdmin", "RouteChangeAdmin"]
+__all__ = ["InstallationAdmin", "NodeAdmin", "RouteChangeAdmin", "StrayServerAdmin"]
 
 
 class HexField(forms.IntegerField):

@@ -209,9 +209,19 @@ def each(page: Any, request: HttpRequest, rows: Iterable[M], service: Callable[[
 
 
 def on_row(
-    page: Any, request: HttpRequest, object_id: str, *, question: str, service: Callable[[Any], object], done: str
+    page: Any,
+    request: HttpRequest,
+    object_id: str,
+    *,
+    question: str,
+    service: Callable[[Any], object],
+    done: str,
+    then: str = "",
 ) -> HttpResponse:
-    """Ask, then call `service` for the row of a page, and show that page again: a link alone changes nothing."""
+    """Ask, then call `service` for the row of a page, and show that page again: a link alone changes nothing.
+
+    `then` names another page to show, for a row that may be gone.
+    """
     row = page.get_object(request, object_id)
     if row is None:
         raise Http404
@@ -220,7 +230,7 @@ def on_row(
     if ask:
         return ask
     each(page, request, [row], service, done)
-    return redirect(own)
+    return redirect(then or own)
 
 
 def operator(request: HttpRequest) -> Any:

@@ -10,8 +10,26 @@ from django.db.models import Count, F, Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
 
-from .attention import Concern, any_of, assignment_concerns, gateway_concerns, node_concerns
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+from . import installation
+from .attention import (
+    Concern,
+    any_of,
+    assignment_concerns,
+    gateway_concerns,
+    installation_concerns,
+    node_concerns,
+    stray_concerns,
+)
+from .models import (
+    Assignment,
+    AssignmentStatus,
+    Gateway,
+    GatewayStatus,
+    Installation,
+    Node,
+    NodeStatus,
+    StrayServer,
+)
 
 ROWS_SHOWN = 8
 
@@ -91,6 +109,20 @@ def _kinds() -> dict[type[Model], _Kind]:
             since="Last report",
             column="reported_at",
         ),
+        StrayServer: _Kind(
+            alive=Q(),
+            concerns=stray_concerns(),
+            describe=_stray,
+            since="Found",
+            column="found_at",
+        ),
+        Installation: _Kind(
+            alive=Q(),
+            concerns=installation_concerns(),
+            describe=_installation,
+            since="Since",
+            column="held_since",
+        ),
     }
 
 
@@ -130,6 +162,16 @@ def _assignment(page: Any, row: Assignment) -> tuple[str, datetime | None]:
 def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
     del page
     return f"{row.provisioning_status}, {row.health}" + (f": {row.detail}" if row.detail else ""), row.reported_at
+
+
+def _stray(page: Any, row: StrayServer) -> tuple[str, datetime | None]:
+    return f"no row knows it; made for {page.made_for(row)}; order: {page.order(row)}", row.found_at
+
+
+def _installation(page: Any, row: Installation) -> tuple[str, datetime | None]:
+    del page
+    tripped = "the deletion breaker tripped: nothing is tidied up until it is reset" if row.tripped_at else ""
+    return "; ".join(filter(None, (installation.why_still(), tripped))), row.held_since or row.tripped_at
 
 
 def _node(page: Any, row: Node) -> tuple[str, datetime | None]:

@@ -24,8 +24,8 @@ from egress.wire.messages import (
 )
 from portal.accounts.models import token_hash
 
-from . import clock, distribution, events
-from .errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
+from . import clock, distribution, events, installation
+from .errors import NotYet, OutsideVpc, StandsStill, Unauthorized, WindowClosed, WrongAddress
 from .health import observe_gateway, observe_node
 from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
 from .wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
@@ -80,8 +80,11 @@ def node_acknowledge(*, token: str, message: NodeSyncRequest) -> Node:
     """Take note of what a node applied, wake who waits for it, and return the node. Raises Unauthorized."""
     node = _node(token)
     cluster = node.cluster
+    same = message.epoch == str(cluster.epoch)
+    if same and message.applied_revision > cluster.revision:
+        installation.note_ahead(node)
     # A revision of another history, or one that we never gave out, acknowledges nothing.
-    ours = message.epoch == str(cluster.epoch) and message.applied_revision <= cluster.revision
+    ours = same and node.ahead_since is None
     applied = (message.epoch, message.applied_revision) if ours else ("", 0)
     if applied != (node.applied_epoch, node.applied_revision):
         node.applied_epoch, node.applied_revision = applied
@@ -93,8 +96,14 @@ def node_acknowledge(*, token: str, message: NodeSyncRequest) -> Node:
 
 
 def node_delta(*, token: str, message: NodeSyncRequest) -> NodeSync:
-    """Return what the node must learn. Raises Unauthorized, also when it was removed while it waited."""
+    """Return what the node must learn.
+
+    Raises Unauthorized, also when it was removed while it waited, and StandsStill when it must keep what it has.
+    """
     node = _node(token)
+    installation.require_going()
+    if node.ahead_since is not None and message.epoch == str(node.cluster.epoch):
+        raise StandsStill("This node has a newer revision than the control plane, which was restored: it keeps that.")
     return distribution.delta(node.cluster, node, message.epoch, message.applied_revision)
 
 
@@ -181,9 +190,13 @@ def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
 
 
 def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
-    """Return whose packets the gateway forwards. Raises Unauthorized, also when it was given up while it waited."""
+    """Return whose packets the gateway forwards.
+
+    Raises Unauthorized, also when it was given up while it waited, and StandsStill when it must keep what it has.
+    """
     del message
     gateway = _gateway(token)
+    installation.require_going()
     cluster = gateway.assignment.cluster
     live = Node.objects.filter(cluster=cluster, status=NodeStatus.LIVE).order_by("ordinal")
     return GatewaySync(

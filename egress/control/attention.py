@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
 from . import clock
-from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus
+from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus, Placement
 from .waiting import LONG_SECONDS
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
@@ -38,11 +38,14 @@ def any_of(concerns: Iterable[Concern]) -> Q:
 def assignment_concerns() -> tuple[Concern, ...]:
     """Return what may be wrong with an assignment, by the present time."""
     old = clock.now() - timedelta(seconds=LONG_SECONDS)
-    sick = Exists(Gateway.objects.filter(_SICK, assignment=OuterRef("pk")))
+    failed = Q(provisioning_status=GatewayStatus.ERROR)
+    sick = Exists(Gateway.objects.filter(_SICK | failed, assignment=OuterRef("pk")))
+    together = ~Q(status=AssignmentStatus.RELEASED) & Q(placement=Placement.TOGETHER)
     return (
         Concern(key="failed", label="Failed", where=Q(status=AssignmentStatus.ERROR)),
         Concern(key="degraded", label="Active, gateway unhealthy", where=Q(sick, status=AssignmentStatus.ACTIVE)),
         Concern(key="failing", label="Failing, tries again", where=Q(attempts__gt=0)),
+        Concern(key="together", label="Both gateways on one host", where=together),
         Concern(key="slow", label="Takes long", where=~Q(status__in=_SETTLED) & Q(status_since__lt=old)),
     )
 
@@ -62,7 +65,25 @@ def node_concerns() -> tuple[Concern, ...]:
     return (
         Concern(key="unhealthy", label="Unhealthy", where=live & Q(health=Health.UNHEALTHY)),
         Concern(key="mute", label="Joined, never reported", where=live & Q(reported_at=None, joined_at__lt=quiet)),
+        Concern(key="ahead", label="Ahead of a restored database", where=live & Q(ahead_since__isnull=False)),
         Concern(key="behind", label="Behind with routes", where=live & ~_up_to_date()),
+    )
+
+
+def stray_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with a server in quarantine: that nobody has decided, or that it is to be deleted."""
+    return (
+        Concern(key="undecided", label="Unknown server, decide", where=Q(delete_ordered_at=None)),
+        Concern(key="doomed", label="To be deleted", where=Q(delete_ordered_at__isnull=False)),
+    )
+
+
+def installation_concerns() -> tuple[Concern, ...]:
+    """Return what stops the whole installation."""
+    return (
+        Concern(key="held", label="Stands still", where=Q(held_since__isnull=False)),
+        Concern(key="tripped", label="Deletion breaker tripped", where=Q(tripped_at__isnull=False)),
+        Concern(key="foreign", label="Another installation's database", where=~Q(name=settings.INSTALLATION_ID)),
     )
 
 

@@ -89,6 +89,20 @@ class ClusterInUse(EgressError):
     http_status = 409
 
 
+class StrayGone(EgressError):
+    """This server is no longer in quarantine: it is gone at the provider, or its gateway is known again."""
+
+    code = "stray_gone"
+    http_status = 409
+
+
+class NotAPair(EgressError):
+    """Only a whole pair in quarantine, of an app that has no dedicated egress now, can be given back to it."""
+
+    code = "not_a_pair"
+    http_status = 409
+
+
 class TransitionNotAllowed(EgressError):
     """The row can't move to that status from the one it has."""
 
@@ -145,6 +159,13 @@ class WindowClosed(EgressError):
 
     code = "window_closed"
     http_status = 403
+
+
+class StandsStill(EgressError):
+    """The control plane tells nothing new for now: keep what you have, and ask again."""
+
+    code = "stands_still"
+    http_status = 503
 
 
 class NotYet(EgressError):

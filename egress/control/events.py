@@ -13,13 +13,13 @@ def record(
     kind: Event.Kind,
     subject: str,
     *,
-    on: Assignment | Gateway | Node | Cluster,
+    on: Assignment | Gateway | Node | Cluster | None,
     old: str = "",
     new: str = "",
     reason: str = "",
     actor: User | None = None,
 ) -> Event:
-    """Write one event about `on`; what `on` belongs to is filled in."""
+    """Write one event about `on`, None for the installation; what `on` belongs to is filled in."""
     gateway = on if isinstance(on, Gateway) else None
     node = on if isinstance(on, Node) else None
     assignment = gateway.assignment if gateway else on if isinstance(on, Assignment) else None
@@ -39,7 +39,9 @@ def record(
     )
 
 
-def _cluster_id(row: Assignment | Gateway | Node | Cluster) -> int:
+def _cluster_id(row: Assignment | Gateway | Node | Cluster | None) -> int | None:
+    if row is None:
+        return None
     if isinstance(row, Cluster):
         return row.pk
     return row.assignment.cluster_id if isinstance(row, Gateway) else row.cluster_id

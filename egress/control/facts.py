@@ -8,7 +8,7 @@ from django.conf import settings
 
 from . import clock, distribution
 from .health import gateway_health
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Wish
+from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement, Wish
 from .plan import Facts, GatewayFacts, NodeFacts
 from .selectors import has_applied, live_nodes
 
@@ -27,6 +27,7 @@ def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:
         gateways=tuple(_gateway(gateway, assignment, reports, now) for gateway in gateways),
         nodes=tuple(_node(node, assignment, reported, gateways) for node, reported in flows),
         targeted=assignment.target_revision is not None,
+        placed=assignment.placement != Placement.UNCHECKED,
         announced=assignment.status != AssignmentStatus.ACTIVE or distribution.is_announced(assignment),
         flow_deadline=timedelta(seconds=assignment.cluster.flow_deadline_seconds),
         boot_limit=timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),

@@ -24,6 +24,8 @@ class TryAgain:
 
 #: Acts that are never given up: a VM that isn't deleted costs money and is somebody's address.
 _DELETIONS = frozenset({Act.BEGIN_DELETE, Act.DELETE})
+#: A pair on one host is better than none: the check is soon done without.
+PLACEMENT_ATTEMPTS = 6
 _LASTING = (NoCapacity, AccessRefused, Rejected)
 
 _WORDS = {
@@ -63,7 +65,8 @@ _TRYING_ANYHOW = (
 
 def verdict(error: ProviderError, act: Act, *, attempts: int, dice: float | None = None) -> GiveUp | TryAgain:
     """Decide after the failed call number `attempts`, from 1 on. `dice` in 0..1 spreads the pauses."""
-    if act not in _DELETIONS and (isinstance(error, _LASTING) or attempts >= settings.EGRESS_PROVIDER_ATTEMPTS):
+    most = PLACEMENT_ATTEMPTS if act is Act.CHECK_PLACEMENT else settings.EGRESS_PROVIDER_ATTEMPTS
+    if act not in _DELETIONS and (isinstance(error, _LASTING) or attempts >= most):
         return GiveUp()
     pause = backoff_seconds(attempts, dice)
     return TryAgain(max(pause, error.retry_after_seconds) if isinstance(error, RateLimited) else pause)

@@ -162,6 +162,8 @@ class Node(models.Model):
     #: {gateway id: what this node's probes say of it}
     gateways = models.JSONField(default=dict, editable=False)
     reported_at = models.DateTimeField(null=True, editable=False)
+    #: Since when it acknowledges a revision that this database never gave out: the sign of a restored backup.
+    ahead_since = models.DateTimeField(null=True, editable=False)
     joined_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -194,6 +196,15 @@ class AssignmentStatus(models.TextChoices):
     ERROR = "error", "Needs attention"
 
 
+class Placement(models.TextChoices):
+    """Where a pair's two servers stand at the provider; nobody is told its addresses before this is looked at."""
+
+    UNCHECKED = "unchecked", "Not looked at yet"
+    APART = "apart", "On two hosts"
+    TOGETHER = "together", "Both on one host"
+    UNKNOWN = "unknown", "The provider didn't say"
+
+
 class Assignment(models.Model):
     """One app's dedicated egress, from enable to release. Gateways, timeline and billing hang on it."""
 
@@ -215,6 +226,9 @@ class Assignment(models.Model):
     #: When reconcile wants to look again; None when there is nothing left to do.
     due_at = models.DateTimeField(null=True, default=clock.now, db_index=True, editable=False)
     attempts = models.PositiveIntegerField(default=0, editable=False)
+    placement = models.CharField(max_length=10, choices=Placement.choices, default=Placement.UNCHECKED, editable=False)
+    #: How often a gateway was replaced because it stood on the other one's host.
+    moves = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_owner = models.CharField(max_length=64, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -306,6 +320,49 @@ class Gateway(models.Model):
         return f"{self.assignment.app} {'AB'[self.slot]}"
 
 
+class StrayServer(models.Model):
+    """A VM that bears our tag and that no row knows: in quarantine, for it may be a customer's address.
+
+    A restored backup has forgotten what was made after it. The row goes when the VM is gone, or known again.
+    """
+
+    server_id = models.CharField(max_length=64, unique=True, editable=False)
+    name = models.CharField(max_length=255, editable=False)
+    tags = models.JSONField(default=list, editable=False)
+    public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
+    private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
+    #: As the provider gives it.
+    created_at = models.CharField(max_length=40, editable=False)
+    #: The quarantine counts from here.
+    found_at = models.DateTimeField(default=clock.now, editable=False)
+    #: An operator's word; it is carried out when the quarantine is over.
+    delete_ordered_at = models.DateTimeField(null=True, editable=False)
+    delete_ordered_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+", editable=False)
+
+    class Meta:
+        ordering = ("found_at", "pk")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.public_address or 'no address'})"
+
+
+class Installation(models.Model):
+    """What concerns all clusters at once: one row, which `installation.here` makes when it is first asked for."""
+
+    #: What SLUICEGATE_INSTALLATION_ID was when this database was new: its servers bear it in their tags.
+    name = models.CharField(max_length=32, editable=False)
+    #: Since when nothing is changed or deleted and no agent is told anything, because a backup was restored.
+    held_since = models.DateTimeField(null=True, editable=False)
+    held_reason = models.TextField(blank=True, editable=False)
+    #: Since when the breaker keeps tidying from deleting anything; an operator resets it.
+    tripped_at = models.DateTimeField(null=True, editable=False)
+    #: Deletions before this moment count no more.
+    counted_from = models.DateTimeField(default=clock.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class RouteChange(models.Model):
     """The last change of one namespace's route: the delta that nodes fetch. One row per namespace: it stays small."""
 
@@ -341,7 +398,8 @@ class Event(models.Model):
 
     at = models.DateTimeField(default=clock.now, db_index=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="+")
+    #: None for what concerns the whole installation.
+    cluster = models.ForeignKey(Cluster, models.PROTECT, null=True, related_name="+")
     app = models.ForeignKey(App, models.PROTECT, null=True, related_name="events")
     assignment = models.ForeignKey(Assignment, models.PROTECT, null=True, related_name="events")
     gateway = models.ForeignKey(Gateway, models.PROTECT, null=True, related_name="events")

@@ -17,6 +17,8 @@ class Act(Enum):
     POLL = auto()
     MARK_READY = auto()
     FAIL_BOOT = auto()
+    #: Ask the provider whether the two servers stand on different hosts.
+    CHECK_PLACEMENT = auto()
     DISTRIBUTE = auto()
     ACTIVATE = auto()
     DRAIN = auto()
@@ -96,6 +98,8 @@ class Facts:
     nodes: tuple[NodeFacts, ...] = ()
     #: False when no node was ever told of the pair.
     targeted: bool = True
+    #: The provider was asked whether the pair's servers stand on different hosts.
+    placed: bool = True
     #: False when an active pair's gateways aren't in the states that nodes were told.
     announced: bool = True
     flow_deadline: timedelta = timedelta(hours=1)
@@ -145,9 +149,16 @@ def _provision(facts: Facts) -> Step:
     for step in steps:
         if step.act is not Act.WAIT:
             return step
-    if all(_usable(gateway) for gateway in facts.gateways):
+    if not facts.placed and all(_stands(gateway) for gateway in facts.gateways):
+        # While they boot: a gateway that must be replaced hasn't been waited for.
+        return Step(act=Act.CHECK_PLACEMENT)
+    if facts.placed and all(_usable(gateway) for gateway in facts.gateways):
         return Step(act=Act.DISTRIBUTE)
     return _wait(min(step.wait_seconds for step in steps))
+
+
+def _stands(gateway: GatewayFacts) -> bool:
+    return gateway.addressed and gateway.status in {GatewayStatus.BOOTING, GatewayStatus.READY}
 
 
 def _usable(gateway: GatewayFacts) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from egress.provider.base import ProviderError
 
-from . import clock, events
+from . import clock, events, installation
 from .errors import LeaseLost, TransitionConflict
 from .facts import facts_of
 from .failures import GiveUp, backoff_seconds, trying_message, verdict
@@ -31,6 +31,8 @@ SWEEP_BATCH = 200
 
 def reconcile(assignment_id: UUID) -> None:
     """Go on with one assignment as far as it goes without waiting; does nothing while another worker has it."""
+    if installation.why_still():
+        return
     lease = Lease.acquire(assignment_id)
     if lease is None:
         return
@@ -48,6 +50,8 @@ def reconcile(assignment_id: UUID) -> None:
 
 def sweep() -> None:
     """Enqueue what is due and what nobody works on, longest due first."""
+    if installation.why_still():
+        return
     now = clock.now()
     due = Assignment.objects.filter(free(now), due_at__lte=now).order_by("due_at")
     enqueue(due.values_list("pk", flat=True)[:SWEEP_BATCH])

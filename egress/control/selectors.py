@@ -21,6 +21,7 @@ from .models import (
     GatewayStatus,
     Node,
     NodeStatus,
+    Placement,
     Wish,
 )
 from .progress import Step, steps_of
@@ -50,7 +51,7 @@ _LEAVING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DedicatedIp:
-    """One of the app's two addresses; `ip` is None until the provider gave it."""
+    """One of the app's two addresses; `ip` is None until the provider gave it and the pair is to stay as it is."""
 
     id: str
     ip: str | None
@@ -217,7 +218,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
     gone = gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
     return DedicatedIp(
         id=str(gateway.pk),
-        ip=gateway.public_address,
+        ip=gateway.public_address if assignment.placement != Placement.UNCHECKED else None,
         status="REMOVED" if gone else _IP_STATUS.get(shown_status(assignment), "ASSIGNING"),
         slot=gateway.slot,
         gateway="AB"[gateway.slot],

@@ -5,7 +5,6 @@ import secrets
 import uuid
 from collections.abc import Collection
 from datetime import timedelta
-from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -14,12 +13,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.module_loading import import_string
 
-from egress.wire.messages import MAX_ROUTES
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
 from . import clock, distribution, events
 from .errors import (
-    ClusterFull,
     ClusterInUse,
     ClusterInvalid,
     GatewayNotInUse,
@@ -45,11 +42,12 @@ from .models import (
     NodeStatus,
     Wish,
 )
+from .pairs import free_pair
+from .quarantine import pair_adopt, pair_of
 from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
 
-MAX_PAIR = 65_535
 #: How often an enable tries again when another took its pair number in the same instant.
 ENABLE_ATTEMPTS = 8
 
@@ -287,8 +285,13 @@ def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
 
 def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
+        if pair_of(app.pk):
+            # Its pair is still there: only the database forgot it.
+            assignment = pair_adopt(app=app, actor=_person(actor))
+            _record_request("egress.enable", assignment, actor)
+            return assignment
         assignment = Assignment.objects.create(
-            id=uuid.uuid4(), app=app, cluster_id=app.cluster_id, pair=_free_pair(app.cluster_id), due_at=clock.now()
+            id=uuid.uuid4(), app=app, cluster_id=app.cluster_id, pair=free_pair(app.cluster_id), due_at=clock.now()
         )
         Gateway.objects.bulk_create(Gateway(assignment=assignment, slot=slot) for slot in SLOTS)
         _record_request("egress.enable", assignment, actor)
@@ -297,17 +300,6 @@ def _begin(app: App, actor: Actor) -> Assignment:
         )
         wake([assignment.pk])
     return assignment
-
-
-def _free_pair(cluster_id: int) -> int:
-    """Return the first free number after the one given out last, so that a number rests as long as possible."""
-    in_cluster = Assignment.objects.filter(cluster_id=cluster_id)
-    unreleased = in_cluster.exclude(status=AssignmentStatus.RELEASED)
-    used = set(unreleased.values_list("pair", flat=True))
-    if len(used) >= MAX_ROUTES:
-        raise ClusterFull
-    last = in_cluster.order_by("-created_at").values_list("pair", flat=True).first() or 0
-    return next(pair for pair in chain(range(last + 1, MAX_PAIR + 1), range(1, last + 1)) if pair not in used)
 
 
 def _person(actor: Actor) -> User | None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import F
 
 from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
@@ -19,15 +20,19 @@ from . import clock, distribution, events, naming
 from .enrolment import enrolment_secret, user_data_of
 from .failures import stopped_message
 from .lease import Lease
-from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health
+from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
 from .plan import Act, Step
 from .transitions import assignment_transition, gateway_transition
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)
+#: How often a gateway is replaced for standing on its peer's host; then a pair on one host is better than none.
+MAX_MOVES = 3
 _REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
 #: What a move forward clears: the failures that came before it.
 _FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
+#: Of a gateway that is given up nothing is believed any more.
+_VOID: dict[str, Any] = {"token_hash": None, "enrolment_hash": "", "enrolment_until": None}
 #: What is known of a gateway whose system was laid anew: nothing.
 _BLANK: dict[str, Any] = {
     "token_hash": None,
@@ -63,7 +68,9 @@ def take(step: Step, work: Work) -> None:
 
 def give_up(step: Step, work: Work, code: str, detail: str) -> None:
     """Say that `step` failed for good: that a gateway of an active pair failed, or that the assignment did."""
-    if step.act in _REBUILDING and step.gateway_id is not None:
+    if step.act is Act.CHECK_PLACEMENT:
+        _settle_placement(work, Placement.UNKNOWN, f"{code}: {detail}")
+    elif step.act in _REBUILDING and step.gateway_id is not None:
         _fail_rebuild(work, _gateway(step.gateway_id), f"{code}: {detail}")
     else:
         fail(work, code, detail)
@@ -95,6 +102,7 @@ def _move(work: Work, gateway: Gateway, to: GatewayStatus, reason: str = "", **c
 def _add_gateway(work: Work, slot: int) -> None:
     with work.lease.fenced():
         gateway = Gateway.objects.create(assignment=work.assignment, slot=slot)
+        Assignment.objects.filter(pk=work.assignment.pk).update(placement=Placement.UNCHECKED)
         events.record(
             Event.Kind.STATUS, "gateway.status", on=gateway, new=gateway.provisioning_status, reason="replacement"
         )
@@ -115,7 +123,7 @@ def _create(work: Work, gateway: Gateway) -> None:
         image=cluster.gateway_image,
         user_data=user_data_of(gateway),
         vpc_id=cluster.vpc_id,
-        tags=(naming.installation_tag(), tag),
+        tags=naming.tags_of(gateway),
     )
     work.lease.renew()
     server = work.open_provider().create_or_adopt(spec, tag=tag)
@@ -174,7 +182,7 @@ def _fail_gateway(work: Work, gateway: Gateway, code: str, detail: str) -> None:
 
 def _begin_delete(work: Work, gateway: Gateway) -> None:
     # Its credentials are void at once.
-    _move(work, gateway, GatewayStatus.DELETING, token_hash=None, enrolment_hash="", enrolment_until=None)
+    _move(work, gateway, GatewayStatus.DELETING, **_VOID)
 
 
 def _delete(work: Work, gateway: Gateway) -> None:
@@ -182,11 +190,21 @@ def _delete(work: Work, gateway: Gateway) -> None:
     provider, tag = work.open_provider(), naming.gateway_tag(gateway.pk)
     work.lease.renew()
     servers = {server.id for server in provider.list_by_tag(tag)}
-    for server_id in sorted(servers | ({gateway.server_id} - {""})):
+    if gateway.server_id and gateway.server_id not in servers and _is_ours(provider, gateway.server_id):
+        servers.add(gateway.server_id)
+    for server_id in sorted(servers):
         provider.delete(server_id)
     if servers and provider.list_by_tag(tag):
         return
     _move(work, gateway, GatewayStatus.DELETED, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
+
+
+def _is_ours(provider: Provider, server_id: str) -> bool:
+    """Say whether this server is there and ours: a copy of another installation's database names that one's servers."""
+    try:
+        return naming.is_ours(provider.get(server_id).tags)
+    except NotFound:
+        return False
 
 
 # --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------
@@ -237,6 +255,29 @@ def _fail_rebuild(work: Work, gateway: Gateway, detail: str = "") -> None:
 
 
 # --- the assignment --------------------------------------------------------------------------------------------------
+
+
+def _check_placement(work: Work) -> None:
+    """Take note that the two servers stand on different hosts; else replace the second, a few times at most."""
+    first, second = work.assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED).order_by("slot")
+    if first.server_id not in work.open_provider().neighbours(second.server_id):
+        _settle_placement(work, Placement.APART)
+    elif work.assignment.moves >= MAX_MOVES:
+        reason = f"servers {first.server_id} and {second.server_id} share a host after {MAX_MOVES} replacements"
+        _settle_placement(work, Placement.TOGETHER, reason)
+    else:
+        with work.lease.fenced():
+            reason = f"server {second.server_id} stands on the host of {first.server_id}"
+            gateway_transition(gateway=second, to=GatewayStatus.DELETING, reason=reason, **_VOID)
+            Assignment.objects.filter(pk=work.assignment.pk).update(**_FRESH, moves=F("moves") + 1)
+
+
+def _settle_placement(work: Work, placement: Placement, reason: str = "") -> None:
+    with work.lease.fenced():
+        Assignment.objects.filter(pk=work.assignment.pk).update(**_FRESH, placement=placement)
+        if reason:
+            subject = "assignment.placement"
+            events.record(Event.Kind.PROVIDER, subject, on=work.assignment, new=placement, reason=reason)
 
 
 def _distribute(work: Work) -> None:
@@ -301,6 +342,7 @@ _GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
     Act.FAIL_REBUILD: _fail_rebuild,
 }
 _ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
+    Act.CHECK_PLACEMENT: _check_placement,
     Act.DISTRIBUTE: _distribute,
     Act.ACTIVATE: _activate,
     Act.DRAIN: _drain,

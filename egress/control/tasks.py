@@ -4,7 +4,8 @@ from uuid import UUID
 
 from celery import shared_task
 
-from . import duplicates, health, reconcile
+from . import health, reconcile
+from . import tidy as tidying
 
 
 @shared_task
@@ -27,5 +28,5 @@ def watch() -> None:
 
 @shared_task
 def tidy() -> None:
-    """Delete VMs that a gateway has too many: every half minute."""
-    duplicates.delete_duplicates()
+    """Compare the provider's VMs with the rows: every half minute."""
+    tidying.tidy()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node
+from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement
 from .selectors import lagging_nodes, live_nodes
 
 #: A row that takes longer than this in a passing status is worth a look.
@@ -27,7 +27,8 @@ def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> st
         case AssignmentStatus.DISTRIBUTING if not known:
             return "no live node"
         case AssignmentStatus.ACTIVE:
-            return "; ".join(filter(None, (*map(_trouble, assignment.gateways.all()), _lagging(assignment, known))))
+            troubles = (_placement(assignment), *map(_trouble, assignment.gateways.all()), _lagging(assignment, known))
+            return "; ".join(filter(None, troubles))
         case AssignmentStatus.DISTRIBUTING | AssignmentStatus.RELEASING:
             return _lagging(assignment, known)
     return ""
@@ -36,6 +37,10 @@ def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> st
 def _lagging(assignment: Assignment, nodes: Sequence[Node]) -> str:
     names = lagging_nodes(assignment, nodes)
     return f"nodes: {_some(names)}" if names else ""
+
+
+def _placement(assignment: Assignment) -> str:
+    return "both gateways on one host" if assignment.placement == Placement.TOGETHER else ""
 
 
 def _trouble(gateway: Gateway) -> str:

@@ -108,6 +108,9 @@ class Provider(Protocol):
     def get(self, server_id: str) -> Server:
         """Return one server. Raises NotFound."""
 
+    def neighbours(self, server_id: str) -> frozenset[str]:
+        """Return the ids of the account's other servers on the same physical host. Raises NotFound."""
+
     def list_by_tag(self, tag: str) -> list[Server]:
         """Return all servers that bear `tag`, oldest first, all pages."""
 

@@ -104,6 +104,13 @@ class DigitalOcean:
         answer = self._call(doing, lambda api, **how: api.droplets.get(droplet_id, **how))
         return _read(doing, lambda: _server(answer.body["droplet"]))
 
+    def neighbours(self, server_id: str) -> frozenset[str]:
+        """Return the ids of the account's other Droplets on the same host. Raises NotFound."""
+        doing = f"list neighbours of Droplet {server_id}"
+        droplet_id = _number(server_id, doing)
+        answer = self._call(doing, lambda api, **how: api.droplets.list_neighbors(droplet_id, **how))
+        return _read(doing, lambda: frozenset(str(int(droplet["id"])) for droplet in answer.body["droplets"]))
+
     def list_by_tag(self, tag: str) -> list[Server]:
         """Return all Droplets that bear `tag`, oldest first; at most 10,000."""
         if not _TAG.fullmatch(tag):

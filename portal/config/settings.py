@@ -4,11 +4,13 @@ Embedded default: SQLite and a private Redis. `DATABASE_URL` and `CELERY_BROKER_
 PostgreSQL and any Redis.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import environ
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -198,6 +200,11 @@ CELERY_BEAT_SCHEDULE = {
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
 INSTALLATION_ID = env.str("SLUICEGATE_INSTALLATION_ID", "dev")
+# Part of tags, in which the provider ignores case, and of host names, which have 63 characters.
+if not re.fullmatch("[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?", INSTALLATION_ID):
+    raise ImproperlyConfigured(
+        f"SLUICEGATE_INSTALLATION_ID is {INSTALLATION_ID!r}: it may have 20 lower-case letters, digits and dashes."
+    )
 DIGITALOCEAN_TOKEN = env.str("DIGITALOCEAN_TOKEN", "")
 DIGITALOCEAN_API_URL = env.str("DIGITALOCEAN_API_URL", "https://api.digitalocean.com")
 #: A CA bundle to trust instead of the system's, for the lab.
@@ -214,6 +221,11 @@ EGRESS_PROVIDER_ATTEMPTS = 12
 EGRESS_BACKOFF_MAX_SECONDS = 120
 #: A gateway that doesn't forward this long after its creation has failed.
 EGRESS_BOOT_LIMIT_SECONDS = env.int("EGRESS_BOOT_LIMIT_SECONDS", 600)
+#: A server that no row knows is kept at least this long, also when an operator orders its deletion.
+EGRESS_QUARANTINE_HOURS = env.int("EGRESS_QUARANTINE_HOURS", 24)
+#: If tidying up deletes more servers than this within so many seconds, it stops until an operator resets the breaker.
+EGRESS_DELETION_LIMIT = env.int("EGRESS_DELETION_LIMIT", 20)
+EGRESS_DELETION_WINDOW_SECONDS = 3600
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Moves the control plane's clock; only a lab sets it.

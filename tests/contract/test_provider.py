@@ -83,6 +83,35 @@ def test_of_duplicates_the_oldest_is_adopted(lab: CloudLab, provider: DigitalOce
     assert provider.create_or_adopt(spec(), tag=TAG).id == str(oldest)
 
 
+def test_neighbours_are_those_on_the_same_host(serve: Callable[..., CloudLab]) -> None:
+    lab = serve(layout=CloudLayout(hosts=2))
+    with contextlib.closing(lab.provider()) as provider:
+        first, second, third = (provider.create_or_adopt(spec(name, name), tag=name).id for name in ("a", "b", "c"))
+
+        assert provider.neighbours(first) == {third}
+        assert provider.neighbours(second) == frozenset()
+        with pytest.raises(NotFound):
+            provider.neighbours("1")
+
+
+def test_the_lab_places_a_pair_badly_on_demand(lab: CloudLab, provider: DigitalOcean) -> None:
+    first = provider.create_or_adopt(spec("a", "a"), tag="a").id
+    lab.faults.inject("same_host", count=2)
+    second, third = (provider.create_or_adopt(spec(name, name), tag=name).id for name in ("b", "c"))
+    fourth = provider.create_or_adopt(spec("d", "d"), tag="d").id
+
+    assert provider.neighbours(first) == {second, third}
+    assert provider.neighbours(fourth) == frozenset()
+
+
+def test_neighbours_that_cannot_be_read_are_a_passing_error(lab: CloudLab, provider: DigitalOcean) -> None:
+    server = provider.create_or_adopt(spec(), tag=TAG).id
+    lab.faults.inject("failed_before", "other")
+
+    with pytest.raises(Unavailable):
+        provider.neighbours(server)
+
+
 def test_tags_that_differ_in_case_only_are_the_same(provider: DigitalOcean) -> None:
     created = provider.create_or_adopt(spec("sg-a", "Gateway:A"), tag="Gateway:A")
 

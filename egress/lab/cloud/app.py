@@ -233,12 +233,14 @@ class CloudApi:
 
     async def _create(self, request: Request) -> Response:
         wanted = parse_create(parse_json(request.state.body))
-        created = self._state.create(wanted, self._clock())
+        fault = request.state.fault
+        same_host = fault is not None and fault.kind == "same_host"
+        created = self._state.create(wanted, self._clock(), same_host=same_host)
         # The answer shows the Droplets as they are now, without addresses: it is made before the work begins.
         base_url = f"{request.url.scheme}://{request.url.netloc}"
         answer = views.created_view(created, several=wanted.several, base_url=base_url)
         for droplet, action in created:
-            self._work.start(action, droplet, request.state.fault)
+            self._work.start(action, droplet, fault)
         return JSONResponse(answer, HTTPStatus.ACCEPTED)
 
     async def _list(self, request: Request) -> Response:

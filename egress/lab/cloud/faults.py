@@ -9,7 +9,8 @@ from typing import Literal, get_args
 #: 5xx, with nothing done or all done. dropped_before, dropped: the connection breaks without an answer, with nothing
 #: done or all done. late: 504 at once, and all is done later. no_capacity: 422. token_refused: 401.
 #: What becomes of what a request begins. slow_work: it takes longer. stuck: it doesn't end, a new Droplet stays new
-#: and without addresses, until the cloud gives up. dead_boot: it ends well, but no system comes up.
+#: and without addresses, until the cloud gives up. dead_boot: it ends well, but no system comes up. same_host: a new
+#: Droplet lands on the host of the one created before it.
 FaultKind = Literal[
     "slow",
     "rate_limited",
@@ -23,15 +24,19 @@ FaultKind = Literal[
     "slow_work",
     "stuck",
     "dead_boot",
+    "same_host",
 ]
 #: The operations of the API that faults can be aimed at; "*" means any.
 Operation = Literal["create", "list", "get", "delete", "action", "action_status", "other"]
 #: What can befall a Droplet at once, without any request: it loses its power; its system freezes.
 DROPLET_FAULTS = ("power_loss", "hang")
 MAX_FAULTS = 1_000
-#: These strike only what begins something.
-_OF_WORK = frozenset({"late", "slow_work", "stuck", "dead_boot"})
+#: What these can be aimed at: what begins something, or creations. The others strike anything.
 _BEGINNINGS = ("create", "action")
+_OPERATIONS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("late", "slow_work", "stuck", "dead_boot"), _BEGINNINGS),
+    "same_host": ("create",),
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +52,7 @@ class Fault:
 
     def strikes(self, operation: Operation) -> bool:
         """Say whether a request for `operation` meets this fault."""
-        return self.operation in ("*", operation) and (self.kind not in _OF_WORK or operation in _BEGINNINGS)
+        return self.operation in ("*", operation) and operation in _OPERATIONS.get(self.kind, (operation,))
 
 
 class Faults:
@@ -73,7 +78,7 @@ class Faults:
         a number out of bounds.
         """
         _expect(kind, get_args(FaultKind), "kind")
-        _expect(operation, (*(_BEGINNINGS if kind in _OF_WORK else get_args(Operation)), "*"), "operation")
+        _expect(operation, (*_OPERATIONS.get(kind, get_args(Operation)), "*"), "operation")
         for name, value, low, high in (
             ("count", count, 1, 1_000),
             ("delay_seconds", delay_seconds, 0, 600),

@@ -91,17 +91,22 @@ class CloudState:
         self._actions: OrderedDict[int, Action] = OrderedDict()
         self._pending: dict[int, Action] = {}
         self._created = 0
+        #: The host of the Droplet that was created last.
+        self._host = -1
         self._acted = 0
 
-    def create(self, request: CreateRequest, now: float) -> list[tuple[Droplet, Action]]:
-        """Add one Droplet per name, each with its `create` action; all or none."""
+    def create(self, request: CreateRequest, now: float, *, same_host: bool = False) -> list[tuple[Droplet, Action]]:
+        """Add one Droplet per name, each with its `create` action; all or none.
+
+        Hosts take turns; with `same_host` each lands where the one created last did.
+        """
         if request.vpc_uuid not in (None, self.layout.vpc_uuid):
             raise unprocessable("Failed to resolve VPC")
         if len(self._droplets) + len(request.names) > self.layout.droplet_limit:
             raise unprocessable("creating this/these droplet(s) will exceed your droplet limit")
         if min(len(self._public), len(self._private)) < len(request.names):
             raise no_capacity()
-        return [self._add(name, request, now) for name in request.names]
+        return [self._add(name, request, now, self._next_host(same_host=same_host)) for name in request.names]
 
     def droplet(self, droplet_id: int) -> Droplet | None:
         """Return one Droplet, None if there is none."""
@@ -151,7 +156,11 @@ class CloudState:
         """Return one action, None if there is none or it was forgotten."""
         return self._actions.get(action_id)
 
-    def _add(self, name: str, request: CreateRequest, now: float) -> tuple[Droplet, Action]:
+    def _next_host(self, *, same_host: bool) -> int:
+        self._host = self._host if same_host else (self._host + 1) % self.layout.hosts
+        return self._host
+
+    def _add(self, name: str, request: CreateRequest, now: float, host: int) -> tuple[Droplet, Action]:
         droplet = Droplet(
             id=FIRST_DROPLET_ID + self._created,
             name=name,
@@ -163,7 +172,7 @@ class CloudState:
             vpc_uuid=self.layout.vpc_uuid,
             public_address=self._public.take(),
             private_address=self._private.take(),
-            host=self._created % self.layout.hosts,
+            host=host,
             created_at=now,
         )
         self._created += 1

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from egress.control.models import App, Assignment, AssignmentStatus, Gateway, GatewayStatus, Wish
+from egress.control.models import App, Assignment, AssignmentStatus, Gateway, GatewayStatus, Placement, Wish
 from egress.control.transitions import assignment_transition
 from tests.e2e.pages.conftest import START_SECONDS, Open
 from tests.integration.portal import rows
@@ -208,5 +208,6 @@ def finish(app: App) -> None:
         gateway.health = "healthy"
         gateway.public_address = rows.ADDRESSES[gateway.slot]
         gateway.save()
-    assignment_transition(assignment=assignment, to=AssignmentStatus.DISTRIBUTING, target_revision=7)
+    changes = {"target_revision": 7, "placement": Placement.APART}
+    assignment_transition(assignment=assignment, to=AssignmentStatus.DISTRIBUTING, **changes)
     assignment_transition(assignment=assignment, to=AssignmentStatus.ACTIVE)

@@ -62,6 +62,23 @@ class FileCloud:
         with self._state() as state:
             return str(self._create(state, "stray", tags)["id"])
 
+    def place_together(self, times: int) -> None:
+        """Let the next servers land on the host of the one created before each."""
+        with self._state() as state:
+            state["together"] = times
+
+    def share_host(self, first: str, second: str) -> None:
+        """Let these two servers stand on one host."""
+        with self._state() as state:
+            hosts = {data["id"]: data for data in state["servers"]}
+            hosts[second]["host"] = hosts[first]["host"]
+
+    def strip_tags(self, server_id: str) -> None:
+        with self._state() as state:
+            for data in state["servers"]:
+                if data["id"] == server_id:
+                    data["tags"] = ()
+
     def end_actions(self, status: ActionStatus = "completed") -> set[str]:
         """Let the actions under way end so; returns the ids of their servers."""
         with self._state() as state:
@@ -110,6 +127,13 @@ class FileCloud:
                     return _server(data)
             raise NotFound(f"no server {server_id}")
 
+    def neighbours(self, server_id: str) -> frozenset[str]:
+        with self._call("neighbours") as (state, _):
+            hosts = {data["id"]: data["host"] for data in state["servers"]}
+            if server_id not in hosts:
+                raise NotFound(f"no server {server_id}")
+            return frozenset(other for other in hosts if hosts[other] == hosts[server_id] and other != server_id)
+
     def list_by_tag(self, tag: str) -> list[Server]:
         with self._call("list_by_tag") as (state, _):
             return [_server(data) for data in state["servers"] if tag in data["tags"]]
@@ -151,7 +175,12 @@ class FileCloud:
 
     def _create(self, state: dict[str, Any], name: str, tags: tuple[str, ...], user_data: str = "") -> dict[str, Any]:
         state["last_id"] += 1
+        if state["together"]:
+            state["together"] -= 1
+        else:
+            state["host"] += 1
         data = {
+            "host": state["host"],
             "id": str(state["last_id"]),
             "name": name,
             "tags": tags,
@@ -192,6 +221,8 @@ class FileCloud:
                 "faults": {},
                 "calls": {},
                 "last_id": 0,
+                "host": 0,
+                "together": 0,
                 "polls_before_addresses": 0,
             }
             if path.exists():

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, duplicates, naming, steps
+from egress.control import clock, naming, steps
 from egress.control.lease import Lease
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange, Wish
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, RouteChange, Wish
 from egress.control.reconcile import reconcile, sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
@@ -246,37 +246,6 @@ def test_a_deletion_that_fails_goes_on_for_ever_and_says_why(fleet: Fleet, setti
     assert egress_view(fleet.app).error_code == "provider_access_refused"
     assert fleet.step().status == AssignmentStatus.RELEASED
     assert fleet.cloud.servers() == []
-
-
-def test_duplicates_of_a_gateway_are_deleted_and_never_routed(fleet: Fleet) -> None:
-    fleet.bring_up()
-    tags = (naming.installation_tag(), naming.gateway_tag(fleet.gateways()[0].pk))
-    late = fleet.cloud.add_stray(*tags)
-    duplicates.delete_duplicates()
-    duplicates.delete_duplicates()
-    assert [server.id for server in fleet.cloud.servers()] == ["1", "2"]
-    event = Event.objects.get(subject="provider.duplicate")
-    assert (event.gateway, event.old) == (fleet.gateways()[0], late)
-    assert [gateway.server_id for gateway in fleet.gateways()] == ["1", "2"]
-
-
-def test_a_server_that_lands_after_the_release_is_deleted(enabled: Fleet) -> None:
-    gateway = enabled.gateways()[0]
-    egress_disable(app=enabled.app, actor=enabled.user)
-    enabled.step()
-    enabled.cloud.add_stray(naming.installation_tag(), naming.gateway_tag(gateway.pk))
-    duplicates.delete_duplicates()
-    assert enabled.cloud.servers() == []
-
-
-def test_a_server_that_may_be_adopted_or_whose_gateway_is_unknown_stays(enabled: Fleet) -> None:
-    gateway = enabled.gateways()[0]
-    Gateway.objects.filter(pk=gateway.pk).update(provisioning_status=GatewayStatus.CREATING)
-    enabled.cloud.add_stray(naming.installation_tag(), naming.gateway_tag(gateway.pk))
-    enabled.cloud.add_stray(naming.installation_tag(), naming.gateway_tag(uuid4()))
-    enabled.cloud.add_stray(naming.installation_tag())
-    duplicates.delete_duplicates()
-    assert len(enabled.cloud.servers()) == 3
 
 
 def test_releasing_deletes_duplicates_too(enabled: Fleet) -> None:

@@ -19,6 +19,7 @@ from egress.control.models import (
     Health,
     Node,
     NodeStatus,
+    Placement,
 )
 from egress.control.services import egress_disable, egress_enable
 from egress.control.transitions import assignment_transition, gateway_transition
@@ -142,6 +143,8 @@ def _gateways(assignment: Assignment, state: str, addresses: tuple[str, str]) ->
             continue
         gateway_transition(gateway=gateway, to=GatewayStatus.READY, forwarding=True, reported_at=clock.now())
         observe_gateway(gateway)
+    if state != "provisioning":
+        Assignment.objects.filter(pk=assignment.pk).update(placement=Placement.APART)
 
 
 def fall_silent(gateway: Gateway) -> None:

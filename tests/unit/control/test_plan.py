@@ -68,6 +68,21 @@ def test_a_missing_gateway_is_added_in_its_slot(present: tuple[GatewayFacts, ...
     assert (step.act, step.slot) == (Act.ADD_GATEWAY, missing)
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (gateway(1), Act.CHECK_PLACEMENT),
+        (gateway(1, acknowledged=False), Act.CHECK_PLACEMENT),
+        (gateway(1, GatewayStatus.BOOTING, addressed=True), Act.CHECK_PLACEMENT),
+        (gateway(1, GatewayStatus.BOOTING), Act.POLL),
+        (gateway(1, GatewayStatus.CREATING), Act.CREATE),
+        (gateway(1, GatewayStatus.DELETING), Act.DELETE),
+    ],
+)
+def test_a_pair_is_looked_at_once_both_stand_and_before_nodes_are_told(second: GatewayFacts, expected: Act) -> None:
+    assert act(placed=False, gateways=(gateway(0), second)) == expected
+
+
 def test_an_address_is_asked_for_once_in_a_run_and_then_ever_more_rarely() -> None:
     def pause(age: float) -> float:
         young = gateway(status=GatewayStatus.BOOTING, since=NOW - timedelta(seconds=age))

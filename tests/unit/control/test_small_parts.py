@@ -1,5 +1,6 @@
 """Health, names and what operators may type."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ from pytest_django import Settings
 
 from egress.control import naming
 from egress.control.health import gateway_health, node_health
+from egress.control.models import App, Assignment, Gateway
 from egress.control.validators import check_label, check_network, check_networks
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -46,12 +48,29 @@ def test_node_health(dataplane: str, reported_at: datetime | None, expected: str
 
 def test_a_gateway_is_found_again_by_its_tags() -> None:
     gateway_id = uuid4()
-    tags = (naming.installation_tag(), naming.gateway_tag(gateway_id))
-    assert naming.gateway_of(tags) == gateway_id
-    assert all(tag.replace("-", "").isalnum() for tag in tags)
+    app, assignment = App(id=uuid4()), Assignment(id=uuid4())
+    assignment.app = app
+    tags = naming.tags_of(Gateway(id=gateway_id, assignment=assignment, slot=1))
+    shouted = [tag.upper() for tag in tags]
+    for written in (tags, shouted):
+        assert naming.is_ours(written)
+        assert naming.gateway_of(written) == gateway_id
+        assert naming.origin_of(written) == naming.Origin(app_id=app.pk, assignment_id=assignment.pk, slot=1)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_\-:]{1,255}", tag) for tag in tags)
 
 
-@pytest.mark.parametrize("tags", [(), ("other",), ("sluicegate-gw-nonsense",)])
+@pytest.mark.parametrize("other", ["e", "eu-2", "eu2", "us"])
+def test_another_installations_tags_say_nothing_here(settings: Settings, other: str) -> None:
+    assignment = Assignment(id=uuid4(), app=App(id=uuid4()))
+    settings.INSTALLATION_ID = other
+    tags = naming.tags_of(Gateway(id=uuid4(), assignment=assignment, slot=0))
+    settings.INSTALLATION_ID = "eu"
+    assert not naming.is_ours(tags)
+    assert naming.gateway_of(tags) is None
+    assert naming.origin_of(tags) is None
+
+
+@pytest.mark.parametrize("tags", [(), ("other",), ("sluicegate-dev:gw:nonsense",), ("sluicegate-dev:app:x",)])
 def test_tags_that_name_no_gateway_give_none(tags: tuple[str, ...]) -> None:
     assert naming.gateway_of(tags) is None
 

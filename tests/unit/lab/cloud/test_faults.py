@@ -27,6 +27,16 @@ def test_faults_strike_in_the_order_of_their_injection() -> None:
     assert [fault and fault.kind for fault in struck] == ["rate_limited", "dropped", "no_capacity", None]
 
 
+def test_bad_placement_strikes_creations_only() -> None:
+    faults = Faults()
+    faults.inject("same_host")
+
+    assert faults.take("list") is None
+    assert faults.waiting() == [{"kind": "same_host", "operation": "*", "left": 1}]
+    with pytest.raises(ValueError, match="operation"):
+        faults.inject("same_host", "list")
+
+
 def test_two_faults_of_a_kind_are_used_up_one_after_the_other() -> None:
     faults = Faults()
     faults.inject("slow", delay_seconds=1)
