@@ -15,7 +15,7 @@ from django.conf import settings
 from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
-from . import clock, distribution, events, naming
+from . import clock, credentials, distribution, events, naming
 from .enrolment import enrolment_secret, user_data_of
 from .failures import stopped_message
 from .lease import Lease
@@ -30,7 +30,7 @@ _REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
 _FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
 #: What is known of a gateway whose system was laid anew: nothing.
 _BLANK: dict[str, Any] = {
-    "token_hash": None,
+    **credentials.VOID,
     "rebuild_action_id": "",
     "applied_clients_revision": 0,
     "boot_id": "",
@@ -174,7 +174,7 @@ def _fail_gateway(work: Work, gateway: Gateway, code: str, detail: str) -> None:
 
 def _begin_delete(work: Work, gateway: Gateway) -> None:
     # Its credentials are void at once.
-    _move(work, gateway, GatewayStatus.DELETING, token_hash=None, enrolment_hash="", enrolment_until=None)
+    _move(work, gateway, GatewayStatus.DELETING, **credentials.VOID, enrolment_hash="", enrolment_until=None)
 
 
 def _delete(work: Work, gateway: Gateway) -> None:

@@ -214,6 +214,11 @@ EGRESS_PROVIDER_ATTEMPTS = 12
 EGRESS_BACKOFF_MAX_SECONDS = 120
 #: A gateway that doesn't forward this long after its creation has failed.
 EGRESS_BOOT_LIMIT_SECONDS = env.int("EGRESS_BOOT_LIMIT_SECONDS", 600)
+#: An agent whose credential is this old is offered another, which its first use puts in the old one's place.
+AGENT_TOKEN_RENEW_SECONDS = env.int("AGENT_TOKEN_RENEW_SECONDS", 86_400)
+#: One that is this old is refused: a node joins again, a gateway needs a rebuild. Longer than the control plane may be
+#: away.
+AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_400)
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Moves the control plane's clock; only a lab sets it.
