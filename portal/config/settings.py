@@ -97,6 +97,28 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+
+def _cache() -> dict[str, Any]:
+    """Count in the broker's Redis, where all processes see it; without a Redis, in each process."""
+    broker = env.str("CELERY_BROKER_URL", f"redis+socket://{STATE_DIR / 'redis.sock'}")
+    url = env.str("CACHE_URL", broker.replace("redis+socket://", "unix://", 1))
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": url,
+        "KEY_PREFIX": "sluicegate",
+        # Nobody waits long for a count.
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    }
+
+
+CACHES = {"default": _cache()}
+
+AUTHENTICATION_BACKENDS = ["portal.accounts.backends.PatienceBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -209,6 +231,9 @@ AGENT_API_CA_FILE = env.str("SLUICEGATE_AGENT_API_CA_FILE", "")
 EGRESS_PROVIDER = env.str("EGRESS_PROVIDER", "egress.control.provider_access.digitalocean")
 #: A worker that holds a row loses it after this long: longer than the hard time limit of a task, so none outlives it.
 EGRESS_LEASE_SECONDS = 50
+#: How long a request's head may take, from a connection's first moment or the request's first byte; and its body.
+REQUEST_HEAD_SECONDS = env.float("REQUEST_HEAD_SECONDS", 10.0)
+REQUEST_BODY_SECONDS = env.float("REQUEST_BODY_SECONDS", 20.0)
 #: How often a call that failed for a passing reason is made again, and the longest pause between two.
 EGRESS_PROVIDER_ATTEMPTS = 12
 EGRESS_BACKOFF_MAX_SECONDS = 120
