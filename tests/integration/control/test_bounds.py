@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -149,21 +150,33 @@ def test_of_many_polls_with_one_credential_one_is_held(cluster: Cluster) -> None
 
 @contextlib.contextmanager
 def served(folder: Path, **environment: str) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     with running(web_command(port, workers=1), folder / "web.log", **environment):
-        wait_for(lambda: _speaks(port), "the web server")
+        wait_for(lambda: speaks(port), "the web server")
         yield port
     log = (folder / "web.log").read_text()
     assert "Traceback" not in log, log[-4000:]
 
 
-def _speaks(port: int) -> bool:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def speaks(port: int, trust: ssl.SSLContext | None = None) -> bool:
+    """Say whether the server answers requests, over TLS where there is something to trust."""
     try:
-        return b"HTTP/1.1" in exchange(port, b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        with socket.create_connection(("127.0.0.1", port), 5) as bare, _secured(bare, trust) as client:
+            client.sendall(b"GET /login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b"HTTP/1.1" in client.recv(100)
     except OSError:
         return False
+
+
+def _secured(bare: socket.socket, trust: ssl.SSLContext | None) -> socket.socket:
+    return trust.wrap_socket(bare, server_hostname="127.0.0.1") if trust else bare
 
 
 def exchange(port: int, *parts: bytes, source: str = "127.0.0.1", pause: float = 0) -> bytes:
