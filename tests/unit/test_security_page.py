@@ -21,7 +21,7 @@ def threats() -> list[tuple[str, str]]:
 
 
 @cache
-def tests_in(path: Path) -> frozenset[str]:
+def functions_of(path: Path) -> frozenset[str]:
     nodes = ast.walk(ast.parse(path.read_text()))
     return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -33,10 +33,10 @@ def test_each_threat_has_a_test_that_exists(threat: str, cell: str) -> None:
     assert TEST.sub("", cell).strip(", ") == ""
     for file, name in named:
         assert name.startswith("test_")
-        assert name in tests_in(ROOT / "tests" / file), f"{file} has no {name}"
+        assert name in functions_of(ROOT / "tests" / file), f"{file} has no {name}"
 
 
 def test_there_are_threats() -> None:
     """Else the other test shows nothing."""
     assert len(threats()) > 50
-    assert {heading for heading in re.findall(r"^### (.*)$", PAGE, re.MULTILINE)} >= {"Somebody on the internet"}
+    assert set(re.findall(r"^### (.*)$", PAGE, re.MULTILINE)) >= {"Somebody on the internet"}
