@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent
 # Tests never meet the state of a demo that runs in this checkout.
 _STATE = tempfile.TemporaryDirectory(prefix="sgt-", ignore_cleanup_errors=True)
 os.environ["SLUICEGATE_STATE_DIR"] = _STATE.name
+# Each process counts for itself: no Redis is there.
+os.environ["CACHE_URL"] = "locmem://"
 os.environ["SECRET_KEY"] = "a-key-for-tests-only"
 
 

@@ -19,6 +19,8 @@ SOCKET = "/run/sluicegate/cni.sock"
 NAMESPACES_FILE = "/var/lib/sluicegate/namespaces"
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 MAX_BYTES = 1024 * 1024
+#: A process can't end with more.
+MAX_CODE = 255
 #: How long an agent may take where the container can start without it, and where it can't.
 SHORT_SECONDS = 0.12
 LONG_SECONDS = 5.0
@@ -107,7 +109,7 @@ def _ask(env: "Mapping[bytes, bytes]", stdin: bytes, seconds: float) -> tuple[in
         head, newline, output = answer.partition(b"\n")
         if newline:
             magic, code, size = head.split(b" ")
-            if magic != b"SG1" or not 0 <= int(size) <= MAX_BYTES:
+            if magic != b"SG1" or not 0 <= int(size) <= MAX_BYTES or not 0 <= int(code) <= MAX_CODE:
                 raise ValueError("its answer is garbage")
             if len(output) >= int(size):
                 return int(code), output[: int(size)]

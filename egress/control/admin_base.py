@@ -20,6 +20,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from .attention import Concern, any_of
+from .credentials import VOID
 from .errors import EgressError
 from .models import Event, Gateway
 
@@ -94,7 +95,7 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin, Generic[M]):
         return self.get_readonly_fields(request, obj)
 
     #: Columns that are nobody's business.
-    hidden: ClassVar[tuple[str, ...]] = ("id", "token_hash", "enrolment_hash", "lease_owner")
+    hidden: ClassVar[tuple[str, ...]] = ("id", *VOID, "token_at", "enrolment_hash", "lease_owner")
     #: What stands on top, columns and what the page computes.
     shown_first: ClassVar[tuple[str, ...]] = ()
 

@@ -23,10 +23,12 @@ from egress.wire.messages import (
 )
 
 from . import agents
-from .errors import EgressError, Malformed, TooLarge, Unauthorized
+from .errors import EgressError, Malformed, TooLarge, TooManyRequests, Unauthorized
+from .guard import Guard
 from .watch import Position, Watcher
 
 log = logging.getLogger(__name__)
+GUARD = Guard()
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,10 +45,15 @@ def _endpoint(kind: type[Any]) -> Callable[[Handler], View]:
         @csrf_exempt
         @wraps(handler)
         async def view(request: HttpRequest) -> HttpResponse:
+            address = request.META.get("REMOTE_ADDR", "")
             try:
                 token = _bearer(request)
-                message = decode(kind, _body(request))
-                return _answer(200, await handler(request, token, message))
+                await _in_thread(GUARD.admit, token, address)
+                return _answer(200, await _served(request, token, address))
+            except TooManyRequests as error:
+                refusal = _refusal(error.http_status, error.code, str(error))
+                refusal["Retry-After"] = str(error.retry_after_seconds)
+                return refusal
             except WireError as error:
                 return _refusal(Malformed.http_status, Malformed.code, str(error))
             except EgressError as error:
@@ -56,6 +63,16 @@ def _endpoint(kind: type[Any]) -> Callable[[Handler], View]:
                 return _refusal(
                     503, "unavailable", "The control plane can't reach its database: try again in a moment."
                 )
+
+        async def _served(request: HttpRequest, token: str, address: str) -> object:
+            message = decode(kind, _body(request))
+            try:
+                reply = await handler(request, token, message)
+            except Unauthorized:
+                await _in_thread(GUARD.failed, token, address)
+                raise
+            GUARD.passed(token)
+            return reply
 
         return view
 
@@ -72,16 +89,10 @@ def _bearer(request: HttpRequest) -> str:
 
 
 def _body(request: HttpRequest) -> bytes:
-    """Return the body, of which no more than the limit is ever read."""
-    too_large = TooLarge(f"The message is larger than {MAX_REQUEST_BYTES} bytes.")
-    length = request.headers.get("Content-Length") or "0"
-    if not length.isdecimal():
-        raise Malformed("Content-Length is no number.")
-    if int(length) > MAX_REQUEST_BYTES:
-        raise too_large
+    """Return the body, of which no more than the limit is ever parsed."""
     body: bytes = request.read(MAX_REQUEST_BYTES + 1)
     if len(body) > MAX_REQUEST_BYTES:
-        raise too_large
+        raise TooLarge(f"The message is larger than {MAX_REQUEST_BYTES} bytes.")
     return body
 
 
@@ -120,7 +131,7 @@ async def nodes_sync(_request: HttpRequest, token: str, message: NodeSyncRequest
     def changed(position: Position | None) -> bool:
         return position is None or (position.epoch, position.revision) != (message.epoch, message.applied_revision)
 
-    await Watcher.here().wait(node.cluster_id, changed, message.wait_seconds)
+    await Watcher.here().wait(node.cluster_id, changed, message.wait_seconds, who=node.pk)
     return await _in_thread(agents.node_delta, token=token, message=message)
 
 
@@ -145,7 +156,7 @@ async def gateways_sync(_request: HttpRequest, token: str, message: GatewaySyncR
     def changed(position: Position | None) -> bool:
         return position is None or position.clients_revision != message.applied_revision
 
-    await Watcher.here().wait(gateway.assignment.cluster_id, changed, message.wait_seconds)
+    await Watcher.here().wait(gateway.assignment.cluster_id, changed, message.wait_seconds, who=gateway.pk)
     return await _in_thread(agents.gateway_clients, token=token, message=message)
 
 

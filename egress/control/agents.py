@@ -2,7 +2,7 @@
 
 import hmac
 import ipaddress
-import secrets
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from egress.wire.messages import (
 )
 from portal.accounts.models import token_hash
 
-from . import clock, distribution, events, installation
+from . import clock, credentials, distribution, events, installation
 from .errors import NotYet, OutsideVpc, StandsStill, Unauthorized, WindowClosed, WrongAddress
 from .health import observe_gateway, observe_node
 from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
@@ -40,7 +40,7 @@ def node_join(*, token: str, message: NodeJoin) -> NodeJoined:
 
     Raises Unauthorized, OutsideVpc.
     """
-    credential = "sgn_" + secrets.token_urlsafe(32)
+    credential = credentials.new_token(Node)
     with transaction.atomic():
         # Locks the row: ordinals are given out one after the other.
         cluster = Cluster.objects.select_for_update().filter(join_token_hash=token_hash(token)).first()
@@ -48,19 +48,19 @@ def node_join(*, token: str, message: NodeJoin) -> NodeJoined:
             raise Unauthorized("This join token isn't valid: ask an operator for the cluster's present one.")
         if ipaddress.IPv4Address(message.private_address) not in ipaddress.IPv4Network(cluster.vpc):
             raise OutsideVpc(f"{message.private_address} isn't in the cluster's VPC {cluster.vpc}: check the agent.")
-        node = _joined(cluster, message, token_hash(credential))
+        node = _joined(cluster, message, credential)
     return NodeJoined(node_id=str(node.pk), token=credential)
 
 
-def _joined(cluster: Cluster, message: NodeJoin, credential_hash: str) -> Node:
+def _joined(cluster: Cluster, message: NodeJoin, credential: str) -> Node:
     own: dict[str, Any] = {
         "private_address": message.private_address,
         "boot_id": message.boot_id,
         "agent_version": message.agent_version,
-        "token_hash": credential_hash,
         "status": NodeStatus.LIVE,
     }
     old = Node.objects.filter(cluster=cluster, name=message.name).first()
+    own |= credentials.issued(credential, instead_of=old)
     if old is None:
         last = cluster.nodes.aggregate(last=Max("ordinal"))["last"]
         node = Node.objects.create(cluster=cluster, name=message.name, ordinal=0 if last is None else last + 1, **own)
@@ -73,6 +73,9 @@ def _joined(cluster: Cluster, message: NodeJoin, credential_hash: str) -> Node:
             Event.Kind.NODE, "node.status", on=node, old=old.status if old else "", new=node.status,
             reason=f"joined with {node.private_address}",
         )  # fmt: skip
+    elif old.token_hash:
+        reason = "joined again with the join token: as expected if its state was lost or its system laid anew"
+        events.record(Event.Kind.SECURITY, "node.credential", on=node, new="replaced", reason=reason)
     return node
 
 
@@ -104,7 +107,8 @@ def node_delta(*, token: str, message: NodeSyncRequest) -> NodeSync:
     installation.require_going()
     if node.ahead_since is not None and message.epoch == str(node.cluster.epoch):
         raise StandsStill("This node has a newer revision than the control plane, which was restored: it keeps that.")
-    return distribution.delta(node.cluster, node, message.epoch, message.applied_revision)
+    news = distribution.delta(node.cluster, node, message.epoch, message.applied_revision)
+    return replace(news, credential=credentials.offer(node))
 
 
 def node_report(*, token: str, message: NodeReport) -> Done:
@@ -132,8 +136,7 @@ def _lets_others_go_on(node: Node, dataplane: str, reported_at: Any, flows: dict
 
 
 def _node(token: str) -> Node:
-    live = Node.objects.select_related("cluster").filter(status=NodeStatus.LIVE)
-    node = live.filter(token_hash=token_hash(token)).first()
+    node = credentials.known(Node.objects.select_related("cluster").filter(status=NodeStatus.LIVE), token)
     if node is None:
         raise Unauthorized("This node credential isn't valid (any more): join again.")
     return node
@@ -156,10 +159,10 @@ def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> 
         raise WindowClosed
     if remote_address != gateway.public_address:
         raise WrongAddress
-    credential = "sgg_" + secrets.token_urlsafe(32)
+    credential = credentials.new_token(Gateway)
     open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
     if not open_window.update(
-        token_hash=token_hash(credential), boot_id=message.boot_id, agent_version=message.agent_version
+        **credentials.issued(credential), boot_id=message.boot_id, agent_version=message.agent_version
     ):
         raise WindowClosed
     return GatewayEnrolled(token=credential)
@@ -181,8 +184,11 @@ def _enrolling(token: str, gateway_id: str) -> Gateway:
 def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
     """Take note of the client list that a gateway applied, and return the gateway. Raises Unauthorized."""
     gateway = _gateway(token)
-    if gateway.applied_clients_revision != message.applied_revision:
-        gateway.applied_clients_revision = message.applied_revision
+    # A revision that we never gave out acknowledges nothing.
+    ours = message.applied_revision <= gateway.assignment.cluster.clients_revision
+    applied = message.applied_revision if ours else 0
+    if gateway.applied_clients_revision != applied:
+        gateway.applied_clients_revision = applied
         with transaction.atomic():
             gateway.save(update_fields=["applied_clients_revision"])
             _wake_waiting(gateway)
@@ -206,6 +212,7 @@ def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
         # An address that a new node inherited counts once.
         clients=tuple(dict.fromkeys(live.values_list("private_address", flat=True))),
         probe_key=cluster.probe_key,
+        credential=credentials.offer(gateway),
     )
 
 
@@ -233,7 +240,7 @@ def _wake_waiting(gateway: Gateway) -> None:
 
 def _gateway(token: str) -> Gateway:
     known = Gateway.objects.select_related("assignment__cluster").exclude(provisioning_status__in=_GONE)
-    gateway = known.filter(token_hash=token_hash(token)).first()
+    gateway = credentials.known(known, token)
     if gateway is None:
         raise Unauthorized("This gateway credential isn't valid (any more): enrol again.")
     return gateway

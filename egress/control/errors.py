@@ -147,6 +147,17 @@ class TooLarge(EgressError):
     http_status = 413
 
 
+class TooManyRequests(EgressError):
+    """Too many requests; wait before the next."""
+
+    code = "too_many_requests"
+    http_status = 429
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"Too many requests: wait {retry_after_seconds} s before the next.")
+        self.retry_after_seconds = retry_after_seconds
+
+
 class WrongAddress(EgressError):
     """Enrolment works only from the gateway's own public address."""
 

@@ -134,7 +134,23 @@ class NodeStatus(models.TextChoices):
     REMOVED = "removed"
 
 
-class Node(models.Model):
+class Credentialed(models.Model):
+    """An agent that proves itself by a bearer token. Only hashes are kept; `credentials` says what each is for."""
+
+    #: None without a credential: unique holds only between those that have one.
+    token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # see above
+    #: Offered in its place and not used yet.
+    next_token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # as above
+    #: The one before, which nobody should know any more.
+    retired_token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # as above
+    #: When the present one came into use.
+    token_at = models.DateTimeField(default=clock.unmoved, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class Node(Credentialed):
     """A worker node with its agent. What its agent reports is kept as it came, with the time of its arrival."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -144,8 +160,6 @@ class Node(models.Model):
     ordinal = models.PositiveIntegerField(editable=False)
     status = models.CharField(max_length=10, choices=NodeStatus.choices, default=NodeStatus.LIVE, editable=False)
     health = models.CharField(max_length=10, choices=Health.choices, default=Health.UNKNOWN, editable=False)
-    #: None without a credential: unique holds only between those that have one.
-    token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # see above
     applied_revision = models.PositiveBigIntegerField(default=0, editable=False)
     #: The epoch that `applied_revision` belongs to.
     applied_epoch = models.CharField(max_length=64, blank=True, editable=False)
@@ -272,7 +286,7 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-class Gateway(models.Model):
+class Gateway(Credentialed):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -293,8 +307,6 @@ class Gateway(models.Model):
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)
-    #: None without a credential: unique holds only between those that have one.
-    token_hash = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # see above
     applied_clients_revision = models.PositiveBigIntegerField(default=0, editable=False)
     boot_id = models.CharField(max_length=64, blank=True, editable=False)
     agent_version = models.CharField(max_length=64, blank=True, editable=False)
@@ -395,6 +407,7 @@ class Event(models.Model):
         REQUEST = "request"
         PROVIDER = "provider"
         NODE = "node"
+        SECURITY = "security"
 
     at = models.DateTimeField(default=clock.now, db_index=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)

@@ -15,7 +15,7 @@ from django.utils.module_loading import import_string
 
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
-from . import clock, distribution, events
+from . import clock, credentials, distribution, events
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
@@ -230,7 +230,7 @@ def node_remove(*, node: Node, actor: User) -> Node:
     """
     with transaction.atomic():
         if not Node.objects.filter(pk=node.pk, status=NodeStatus.LIVE).update(
-            status=NodeStatus.REMOVED, token_hash=None, health=Health.UNKNOWN, containers={}, flows={}, gateways={}
+            status=NodeStatus.REMOVED, **credentials.VOID, health=Health.UNKNOWN, containers={}, flows={}, gateways={}
         ):
             raise NodeGone
         # Assignments before the cluster, as under a lease: two that wait for each other's rows would deadlock.

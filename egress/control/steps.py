@@ -16,7 +16,7 @@ from django.db.models import F
 from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
-from . import clock, distribution, events, naming
+from . import clock, credentials, distribution, events, naming
 from .enrolment import enrolment_secret, user_data_of
 from .failures import stopped_message
 from .lease import Lease
@@ -32,10 +32,10 @@ _REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
 #: What a move forward clears: the failures that came before it.
 _FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
 #: Of a gateway that is given up nothing is believed any more.
-_VOID: dict[str, Any] = {"token_hash": None, "enrolment_hash": "", "enrolment_until": None}
+_VOID: dict[str, Any] = {**credentials.VOID, "enrolment_hash": "", "enrolment_until": None}
 #: What is known of a gateway whose system was laid anew: nothing.
 _BLANK: dict[str, Any] = {
-    "token_hash": None,
+    **credentials.VOID,
     "rebuild_action_id": "",
     "applied_clients_revision": 0,
     "boot_id": "",

@@ -6,7 +6,7 @@ poll itself holds no database connection while it waits.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
@@ -50,6 +50,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self._waiters: set[_Waiter] = set()
+        #: Everybody's latest poll.
+        self._latest: dict[Hashable, _Waiter] = {}
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -57,9 +59,15 @@ class Watcher:
         """Return the running loop's watcher."""
         return cls._of_loop.setdefault(asyncio.get_running_loop(), cls())
 
-    async def wait(self, cluster_id: int, changed: Changed, timeout_seconds: float) -> None:
-        """Return once `changed` says so of the cluster's position, or after `timeout_seconds`."""
+    async def wait(self, cluster_id: int, changed: Changed, timeout_seconds: float, *, who: Hashable) -> None:
+        """Return once `changed` says so of the cluster's position, or after `timeout_seconds`.
+
+        Only the latest wait of each `who` lasts: however many polls one credential opens, one is held.
+        """
         waiter = _Waiter(cluster_id, changed, asyncio.Event())
+        if before := self._latest.get(who):
+            before.woken.set()
+        self._latest[who] = waiter
         self._waiters.add(waiter)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
@@ -70,6 +78,8 @@ class Watcher:
             pass
         finally:
             self._waiters.discard(waiter)
+            if self._latest.get(who) is waiter:
+                del self._latest[who]
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -101,7 +102,10 @@ class Agent:
     def _ask(self, channel: Channel, applied_revision: int, wait_seconds: int) -> GatewaySync:
         request = GatewaySyncRequest(applied_revision=applied_revision, wait_seconds=wait_seconds)
         timeout_seconds = wait_seconds + SYNC_MARGIN_SECONDS
-        return channel.call("gateways/sync", request, GatewaySync, timeout_seconds=timeout_seconds)
+        wish = channel.call("gateways/sync", request, GatewaySync, timeout_seconds=timeout_seconds)
+        if wish.credential:
+            self._credential.follow(wish.credential)
+        return replace(wish, credential="")
 
     @staticmethod
     def _pause(backoff: Backoff, reason: str) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from egress import __version__
 from egress.wire.http import ControlPlane, ControlPlaneError, Refused
 from egress.wire.messages import GatewayEnrol, GatewayEnrolled
+from egress.wire.tokens import Tokens
 
 from .config import Config
 from .state import Store
@@ -38,16 +39,21 @@ class Backoff:
 
 
 class Credential:
-    """The gateway's own token, shared by its connections. Enrolment gives a new one at any time in the window."""
+    """The gateway's own token, shared by its connections.
+
+    The control plane offers another from time to time; enrolment gives a new one at any time in the window.
+    """
 
     def __init__(self, config: Config, store: Store, boot_id: str) -> None:
         self._config = config
         self._store = store
         self._boot_id = boot_id
         self._lock = threading.Lock()
-        self._token = store.credential()
+        self._tokens = store.credential()
+        #: The token in use was refused, and the one before it is being tried.
+        self._swapped = False
         self._had = threading.Event()
-        if self._token:
+        if self._tokens:
             self._had.set()
 
     def wait(self) -> None:
@@ -57,14 +63,33 @@ class Credential:
     def current(self) -> str:
         """Return the token; without one, enrol. Raises ControlPlaneError, or Refused while no window is open."""
         with self._lock:
-            return self._token or self._enrol()
+            return self._tokens.token if self._tokens else self._enrol()
 
     def renew(self, refused: str) -> str:
         """Return a token other than `refused`, which stays in use when enrolment is refused as well."""
         with self._lock:
-            if self._token and self._token != refused:
-                return self._token
+            if self._tokens and self._tokens.token != refused:
+                return self._tokens.token
+            if self._tokens and self._tokens.previous and not self._swapped:
+                self._tokens, self._swapped = self._tokens.swapped(), True
+                return self._tokens.token
+            self._swapped = False
+            log.warning("the control plane refuses this gateway's credential: enrolling again")
             return self._enrol()
+
+    def follow(self, token: str) -> None:
+        """Use `token`, which the control plane offers, once it is on disk: its first use makes the old one void."""
+        with self._lock:
+            if self._tokens is None:
+                return
+            tokens = self._tokens.followed_by(token)
+            try:
+                self._store.save_credential(tokens)
+            except OSError as error:
+                log.warning("the new credential can't be saved, so the old one stays in use: %s", error)
+                return
+            self._tokens, self._swapped = tokens, False
+            log.info("going on with a new credential")
 
     def _enrol(self) -> str:
         plane = connect(self._config, self._config.enrolment_secret)
@@ -73,14 +98,14 @@ class Credential:
             enrolled = plane.call("gateways/enrol", request, GatewayEnrolled)
         finally:
             plane.close()
-        self._token = enrolled.token
+        self._tokens = Tokens(token=enrolled.token)
         self._had.set()
         try:
-            self._store.save_credential(enrolled)
+            self._store.save_credential(self._tokens)
         except OSError as error:
             log.warning("the credential can't be saved; a restart will have to enrol again: %s", error)
         log.info("enrolled as gateway %s", self._config.gateway_id)
-        return self._token
+        return enrolled.token
 
 
 class Channel:
@@ -101,7 +126,6 @@ class Channel:
         except Refused as error:
             if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
-            log.warning("the control plane refuses this gateway's credential: enrolling again")
             self._plane.token = self._credential.renew(self._plane.token)
             return self._plane.call(verb, message, reply, timeout_seconds=timeout_seconds)
 

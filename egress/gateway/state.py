@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from egress.wire.codec import WireError, decode, encode
-from egress.wire.messages import GatewayEnrolled, GatewaySync
+from egress.wire.messages import GatewaySync
+from egress.wire.tokens import Tokens
 
 T = TypeVar("T")
 
@@ -21,14 +22,13 @@ class Store:
         self._clients = directory / "clients.json"
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def credential(self) -> str | None:
+    def credential(self) -> Tokens | None:
         """Return the stored credential, None when there is none that can be read."""
-        enrolled = _read(GatewayEnrolled, self._credential)
-        return enrolled.token if enrolled else None
+        return _read(Tokens, self._credential)
 
-    def save_credential(self, enrolled: GatewayEnrolled) -> None:
+    def save_credential(self, credential: Tokens) -> None:
         """Keep the credential. Raises OSError."""
-        _write(self._credential, encode(enrolled))
+        _write(self._credential, encode(credential))
 
     def clients(self) -> GatewaySync | None:
         """Return the last client list, None when there is none that can be read."""

@@ -18,7 +18,7 @@ def load_memory(path: Path) -> Memory | None:
             active=frozenset(map(int, content["active"])),
             earlier={str(key): float(until) for key, until in content["earlier"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -50,7 +50,7 @@ def save_written(path: Path, written: Written) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

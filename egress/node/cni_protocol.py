@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ MAX_ENV_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 32
 CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}")
 INTERFACE = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")
+#: What names of the host's interfaces and hardware addresses may be: they go into rulesets as they are.
+_HOST_INTERFACE = re.compile(r"[!#-)+-.0-9;-\[\]-~]{1,15}")
+_MAC = re.compile(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|")
 
 INCOMPATIBLE_VERSION = 1
 BAD_ENVIRONMENT = plugin.BAD_ENVIRONMENT
@@ -154,6 +158,7 @@ def pod_from(result: Any, *, namespace: str, container_id: str, interface: str, 
         address = _address(addresses, inside)
         mac = str(links[inside].get("mac", "")) if inside < len(links) else ""
         netns = netns or (str(links[inside].get("sandbox", "")) if inside < len(links) else "")
+        _check_fit(host, mac, netns)
     except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise CniError(BAD_CONFIG, "prevResult isn't a CNI result", repr(error)[:300]) from None
     if not address:
@@ -171,6 +176,15 @@ def pod_from(result: Any, *, namespace: str, container_id: str, interface: str, 
         mac=mac,
         netns=netns,
     )
+
+
+def _check_fit(host: list[str], mac: str, netns: str) -> None:
+    """Raise ValueError for names that no kernel, or no ruleset, takes."""
+    if not all(map(_HOST_INTERFACE.fullmatch, host)) or not _MAC.fullmatch(mac):
+        raise ValueError(f"{host[:4]!r} or {mac[:20]!r}: no interface's name or no hardware address")
+    if "\0" in netns:
+        raise ValueError("a path with a NUL in it")
+    os.fsencode(netns)
 
 
 def _inside(links: list[dict[str, Any]], interface: str) -> int:

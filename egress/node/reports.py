@@ -63,6 +63,8 @@ class Reporter:
                 try:
                     await self._link.call("nodes/report", report, Done, token=credential.token)
                 except ControlPlaneError as error:
+                    if self._state.credential != credential:
+                        continue  # replaced while this report was on its way
                     # One line an event: the same trouble again isn't one.
                     if str(error) != trouble:
                         log.warning("reports aren't delivered: %s", error)

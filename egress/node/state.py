@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from egress.wire.codec import WireError, decode, encode
-from egress.wire.messages import MAX_REPLY_BYTES, NodeJoined, NodeSync
+from egress.wire.messages import MAX_REPLY_BYTES, NodeSync
+from egress.wire.tokens import Tokens
 
 from .routes import listed
 
@@ -69,13 +70,13 @@ class State:
             raise StateError(f"{directory}: another node agent runs on it; stop that one first") from None
         except OSError as error:
             raise StateError(f"{directory}: {error.strerror}") from None
-        self.credential = self._read("credential.json", NodeJoined)
+        self.credential = self._read("credential.json", Tokens)
         self.table = self._read("routes.json", NodeSync)
         self.listed = self._read_namespaces()
         if self.table is not None and self.listed != listed(self.table):
             self._write_namespaces(listed(self.table), self.table)
 
-    def save_credential(self, credential: NodeJoined) -> None:
+    def save_credential(self, credential: Tokens) -> None:
         """Keep the node's credential; only root can read it."""
         write_atomic(self._directory / "credential.json", encode(credential))
         self.credential = credential

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from egress import __version__
 from egress.wire.codec import WireError
 from egress.wire.http import ControlPlaneError, Refused
 from egress.wire.messages import NodeJoin, NodeJoined, NodeSync, NodeSyncRequest
+from egress.wire.tokens import Tokens
 
 from .config import Config
 from .link import Backoff, Link
@@ -38,7 +40,8 @@ class Sync:
         self._state = state
         self._link = link
         self._apply = apply
-        self._rejected = False
+        #: The control plane refused the credential as it stands, and, before that, the token in use.
+        self._rejected = self._swapped = False
         table = state.table
         #: Epoch and revision that the next poll acknowledges: never one that is only on disk.
         self._applied = (table.epoch, table.revision) if table and applied else NOTHING
@@ -90,8 +93,8 @@ class Sync:
                     f"the join token in {path} isn't the cluster's: put the current one there"
                 ) from error
             raise
-        await asyncio.to_thread(self._state.save_credential, joined)
-        self._rejected = False
+        await asyncio.to_thread(self._state.save_credential, Tokens(token=joined.token))
+        self._rejected = self._swapped = False
         log.info("joined as node %s", joined.node_id)
 
     async def _poll(self) -> NodeSync:
@@ -100,13 +103,37 @@ class Sync:
         epoch, revision = self._applied
         request = NodeSyncRequest(epoch=epoch, applied_revision=revision, wait_seconds=WAIT_SECONDS)
         try:
-            return await self._link.call(
+            news = await self._link.call(
                 "nodes/sync", request, NodeSync, token=credential.token, timeout_seconds=WAIT_SECONDS + GRACE_SECONDS
             )
         except Refused as error:
-            # The file stays: should joining fail as well, a control plane that comes to its senses knows it still.
-            self._rejected = error.status == HTTPStatus.UNAUTHORIZED
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                self._turn_from(credential)
             raise
+        self._swapped = False
+        if news.credential:
+            await self._follow(credential, news.credential)
+        return replace(news, credential="")
+
+    def _turn_from(self, refused: Tokens) -> None:
+        """Try the token before, then the join token.
+
+        The file stays: should joining fail as well, a control plane that comes to its senses knows it still.
+        """
+        if refused.previous and not self._swapped:
+            self._state.credential = refused.swapped()
+            self._swapped = True
+        else:
+            self._rejected = True
+
+    async def _follow(self, credential: Tokens, token: str) -> None:
+        """Use `token` from now on, once it is on disk: whoever uses it can't go back to the old one."""
+        try:
+            await asyncio.to_thread(self._state.save_credential, credential.followed_by(token))
+        except OSError as error:
+            log.warning("the new credential can't be saved, so the old one stays in use: %s", error)
+        else:
+            log.info("going on with a new credential")
 
     async def _take(self, news: NodeSync) -> bool:
         """Apply `news`; return whether there were any."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 T = TypeVar("T")
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 class WireError(Exception):
@@ -34,7 +35,8 @@ class Check:
     test: Callable[[Any], object]
 
 
-def _pattern(expression: str) -> Check:
+def Pattern(expression: str) -> Check:  # noqa: N802  # it stands beside Bounds in annotations
+    """Return the check that a text matches `expression` as a whole."""
     compiled = re.compile(expression)
 
     def test(value: str) -> None:
@@ -44,11 +46,17 @@ def _pattern(expression: str) -> Check:
     return Check(test)
 
 
+def _network(value: str) -> None:
+    # One way to write each: no netmasks, no missing prefix.
+    if str(ipaddress.IPv4Network(value)) != value:
+        raise ValueError("not in the form address/prefix")
+
+
 Address = Annotated[str, Bounds(7, 15), Check(ipaddress.IPv4Address)]
-Network = Annotated[str, Bounds(9, 18), Check(ipaddress.IPv4Network)]
+Network = Annotated[str, Bounds(9, 18), Check(_network)]
 #: A Kubernetes namespace name: an RFC 1123 label.
-Namespace = Annotated[str, Bounds(1, 63), _pattern(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")]
-Identifier = Annotated[str, Bounds(1, 64), _pattern(r"[A-Za-z0-9._:-]+")]
+Namespace = Annotated[str, Bounds(1, 63), Pattern(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")]
+Identifier = Annotated[str, Bounds(1, 64), Pattern(r"[A-Za-z0-9._:-]+")]
 Text = Annotated[str, Bounds(0, 1000)]
 Count = Annotated[int, Bounds(0, 2**63 - 1)]
 
@@ -92,6 +100,9 @@ def _value(kind: Any, data: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _message(typing.cast("type[Any]", kind), data, path)
     _expect(data, kind, path)
+    if kind is str and _UNFIT.search(data):
+        # Neither a file in UTF-8 nor every database takes these.
+        raise WireError(f"{path}: has a NUL or half a surrogate pair in it")
     return data
 
 

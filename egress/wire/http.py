@@ -47,6 +47,9 @@ class ControlPlane:
 
         Raises Refused for a clear no and ControlPlaneError for everything else that went wrong.
         """
+        if not (self.token.isascii() and self.token.isprintable()):
+            # The HTTP library would refuse it too, and show it in the error.
+            raise ControlPlaneError(f"{verb}: the token holds characters that no token has; its file is damaged")
         try:
             status, body = self._post_again(PREFIX + verb, encode(message), timeout_seconds)
         except (OSError, http.client.HTTPException) as error:

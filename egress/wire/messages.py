@@ -7,7 +7,7 @@ Every list and text has a bound; the bodies themselves are bound by `MAX_REQUEST
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from .codec import Address, Bounds, Count, Identifier, Namespace, Network, Text
+from .codec import Address, Bounds, Count, Identifier, Namespace, Network, Pattern, Text
 
 PREFIX = "/agent/v1/"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -16,7 +16,10 @@ MAX_WAIT_SECONDS = 50
 MAX_ROUTES = 20_000
 MAX_NODES = 5_000
 
-Secret = Annotated[str, Bounds(16, 200)]
+#: Visible ASCII: it travels in a header.
+Secret = Annotated[str, Bounds(16, 200), Pattern(r"[!-~]+")]
+#: A new bearer token in the place of the one in use, or "".
+Offer = Annotated[str, Bounds(0, 200), Pattern(r"[!-~]*")]
 WaitSeconds = Annotated[int, Bounds(0, MAX_WAIT_SECONDS)]
 #: A pair's number: unique in its cluster among assignments that aren't released.
 PairNumber = Annotated[int, Bounds(1, 65_535)]
@@ -48,7 +51,7 @@ class NodeJoined:
     """The node's own credential, to be used as bearer token from now on; only its hash is kept by the control plane."""
 
     node_id: Identifier
-    token: Secret
+    token: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +126,9 @@ class NodeSync:
     settings: ClusterSettings
     ordinal: Count
     #: Hex; keys the probes between nodes and gateways of the cluster.
-    probe_key: Annotated[str, Bounds(0, 128)] = ""
+    probe_key: Annotated[str, Bounds(0, 128)] = field(default="", repr=False)
+    #: To be kept on disk and used from now on; its first use makes the old one void.
+    credential: Offer = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,7 @@ class GatewayEnrol:
 class GatewayEnrolled:
     """The gateway's own credential; a rebuild enrols again and so replaces it."""
 
-    token: Secret
+    token: Secret = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +190,9 @@ class GatewaySync:
     public_address: Address
     vpc: Network
     clients: Annotated[tuple[Address, ...], Bounds(0, MAX_NODES)]
-    probe_key: Annotated[str, Bounds(0, 128)] = ""
+    probe_key: Annotated[str, Bounds(0, 128)] = field(default="", repr=False)
+    #: As in NodeSync.
+    credential: Offer = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,28 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+
+def _cache() -> dict[str, Any]:
+    """Count in the broker's Redis, where all processes see it; without a Redis, in each process."""
+    broker = env.str("CELERY_BROKER_URL", f"redis+socket://{STATE_DIR / 'redis.sock'}")
+    url = env.str("CACHE_URL", broker.replace("redis+socket://", "unix://", 1))
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return {
+            "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+            "OPTIONS": {"MAX_ENTRIES": 100_000},
+        }
+    return {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": url,
+        "KEY_PREFIX": "sluicegate",
+        # Nobody waits long for a count.
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    }
+
+
+CACHES = {"default": _cache()}
+
+AUTHENTICATION_BACKENDS = ["portal.accounts.backends.PatienceBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -216,6 +238,9 @@ AGENT_API_CA_FILE = env.str("SLUICEGATE_AGENT_API_CA_FILE", "")
 EGRESS_PROVIDER = env.str("EGRESS_PROVIDER", "egress.control.provider_access.digitalocean")
 #: A worker that holds a row loses it after this long: longer than the hard time limit of a task, so none outlives it.
 EGRESS_LEASE_SECONDS = 50
+#: How long a request's head may take, from a connection's first moment or the request's first byte; and its body.
+REQUEST_HEAD_SECONDS = env.float("REQUEST_HEAD_SECONDS", 10.0)
+REQUEST_BODY_SECONDS = env.float("REQUEST_BODY_SECONDS", 20.0)
 #: How often a call that failed for a passing reason is made again, and the longest pause between two.
 EGRESS_PROVIDER_ATTEMPTS = 12
 EGRESS_BACKOFF_MAX_SECONDS = 120
@@ -226,6 +251,11 @@ EGRESS_QUARANTINE_HOURS = env.int("EGRESS_QUARANTINE_HOURS", 24)
 #: If tidying up deletes more servers than this within so many seconds, it stops until an operator resets the breaker.
 EGRESS_DELETION_LIMIT = env.int("EGRESS_DELETION_LIMIT", 20)
 EGRESS_DELETION_WINDOW_SECONDS = 3600
+#: An agent whose credential is this old is offered another, which its first use puts in the old one's place.
+AGENT_TOKEN_RENEW_SECONDS = env.int("AGENT_TOKEN_RENEW_SECONDS", 86_400)
+#: One that is this old is refused: a node joins again, a gateway needs a rebuild. Longer than the control plane may be
+#: away.
+AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_400)
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Moves the control plane's clock; only a lab sets it.

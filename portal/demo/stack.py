@@ -37,7 +37,7 @@ MANAGE_SECONDS = 120
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
 # Agents hold their polls open: nothing is won by waiting until these end.
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
-           "--timeout-graceful-shutdown", "1")  # fmt: skip
+           "--timeout-graceful-shutdown", "1", "--http", "portal.config.patience:PatientProtocol")  # fmt: skip
 
 
 class Stack:

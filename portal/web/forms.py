@@ -1,11 +1,14 @@
 """The pages' forms."""
 
+from math import ceil
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
+from django.core.exceptions import ValidationError
 
 from egress.control.models import App
+from portal.accounts.backends import wait_seconds
 
 
 class LogInForm(AuthenticationForm):
@@ -15,6 +18,14 @@ class LogInForm(AuthenticationForm):
         "invalid_login": "That e-mail address and password don't match. Check both and try again.",
         "inactive": "This account has been closed. Ask an owner of your team.",
     }
+
+    def get_invalid_login_error(self) -> ValidationError:
+        """Say so where it was tried too often to be looked at."""
+        wait = wait_seconds(self.request, str(self.cleaned_data["username"]))
+        if not wait:
+            return super().get_invalid_login_error()
+        text = f"Too many attempts that failed. Wait {ceil(wait / 60)} minutes and try again."
+        return ValidationError(text, code="too_many_attempts")
 
     def clean_username(self) -> str:
         """Compare addresses as they are stored."""

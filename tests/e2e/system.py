@@ -41,7 +41,8 @@ class System:
     """A running stack, the customer's API token, and the lab."""
 
     def __init__(self, state: Path) -> None:
-        self.stack = Stack(state)
+        # Agents go on with new credentials all the time, so that every test is one of that too.
+        self.stack = Stack(state, settings={"AGENT_TOKEN_RENEW_SECONDS": "20"})
         self.seed = self.stack.start()
         self.lab: LabClient = self.stack.lab()
         self.url = f"http://127.0.0.1:{self.stack.port}"

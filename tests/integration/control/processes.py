@@ -80,4 +80,5 @@ def worker_command(folder: Path, *, beat: bool) -> list[str]:
 
 def web_command(port: int, *, workers: int) -> list[str]:
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers), "--lifespan", "off"]
+    options += ["--http", "portal.config.patience:PatientProtocol"]
     return [sys.executable, "-m", "uvicorn", "portal.config.asgi:application", *options]

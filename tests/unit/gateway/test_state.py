@@ -7,9 +7,10 @@ import pytest
 
 from egress.gateway.config import ConfigError, load_config
 from egress.gateway.state import Store
-from egress.wire.messages import GatewayEnrolled, GatewaySync
+from egress.wire.messages import GatewaySync
+from egress.wire.tokens import Tokens
 
-ENROLLED = GatewayEnrolled(token="a-token-long-enough")
+ENROLLED = Tokens(token="a-token-long-enough")
 CLIENTS = GatewaySync(
     revision=7, public_address="203.0.113.7", vpc="10.110.0.0/20", clients=("10.110.0.21",), probe_key="00ff"
 )
@@ -22,7 +23,7 @@ def test_what_was_saved_is_read_back_by_the_next_process(tmp_path: Path) -> None
     store.save_credential(ENROLLED)
     store.save_clients(CLIENTS)
     again = Store(tmp_path / "deep" / "state")
-    assert again.credential() == ENROLLED.token
+    assert again.credential() == ENROLLED
     assert again.clients() == CLIENTS
 
 

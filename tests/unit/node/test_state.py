@@ -8,7 +8,7 @@ import pytest
 
 from egress.node import state as state_module
 from egress.node.state import State, StateError
-from egress.wire.messages import NodeJoined
+from egress.wire.tokens import Tokens
 
 from .rig import route, table
 
@@ -40,7 +40,7 @@ def lines(directory: Path) -> set[str]:
 
 def test_what_was_saved_is_there_again(folder: Path) -> None:
     first = State(folder / "s")
-    first.save_credential(NodeJoined(node_id="n", token="0123456789abcdef"))
+    first.save_credential(Tokens(token="0123456789abcdef"))
     first.save_table(table(route("a"), route("b", 2, state="draining")))
     first.close()
     second = State(folder / "s")

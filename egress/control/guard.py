@@ -1,0 +1,40 @@
+"""How often agents may ask, and how often an address may come with a token that is nobody's."""
+
+from portal.accounts.limits import Limit, network_of
+from portal.accounts.models import token_hash
+
+from .errors import TooManyRequests
+
+#: Fifty a second: a node follows every change, and each is an acknowledgement and a report.
+REQUESTS = Limit("agent-requests", times=3_000, seconds=60)
+#: A cluster's nodes may all come from one address.
+FAILURES = Limit("agent-failures", times=100, seconds=60)
+MAX_KNOWN = 10_000
+
+
+class Guard:
+    """Stands before the agents' API of one process."""
+
+    def __init__(self) -> None:
+        #: Digests of tokens that were good here: one who guesses behind the same address doesn't shut these out.
+        self._known: dict[str, None] = {}
+
+    def admit(self, token: str, address: str) -> None:
+        """Count a request, before anything is read or looked up. Raises TooManyRequests."""
+        digest = token_hash(token)
+        wait = 0 if digest in self._known else FAILURES.wait_seconds(network_of(address))
+        if wait := wait or REQUESTS.count(digest):
+            raise TooManyRequests(wait)
+
+    def passed(self, token: str) -> None:
+        """Note that `token` is somebody's."""
+        digest = token_hash(token)
+        self._known.pop(digest, None)
+        self._known[digest] = None
+        while len(self._known) > MAX_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
+
+    def failed(self, token: str, address: str) -> None:
+        """Note that `token`, which came from `address`, is nobody's."""
+        self._known.pop(token_hash(token), None)
+        FAILURES.count(network_of(address))
