@@ -12,6 +12,7 @@ from .cni_server import CniServer
 from .config import Config
 from .containers import Containers
 from .link import Link
+from .network import NetworkCheck
 from .reports import Health, Reporter
 from .state import State
 from .steward import Dataplane, Steward
@@ -55,8 +56,11 @@ class Agent:
         self._steward = Steward(config, self._state, self._containers, open_dataplane, self._changed)
         self._judged = asyncio.Event()
         self._prober = prober(self._judged.set)
-        self._reporter = Reporter(self._state, report_link, self._steward, self._containers, self._prober.health)
-        self._server = CniServer(config.socket, Commands(self._containers, self._steward).answer)
+        self._network = NetworkCheck(config, self._changed)
+        self._reporter = Reporter(
+            self._state, report_link, self._steward, self._network, self._containers, self._prober.health
+        )
+        self._server = CniServer(config.socket, Commands(self._containers, self._steward, self._network).answer)
         self._sync_link = sync_link
 
     async def run(self) -> None:
@@ -73,9 +77,11 @@ class Agent:
         )
         self._say_ready()
         try:
-            await _until(stop, self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch())
+            jobs = [self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch()]
+            await _until(stop, *jobs, self._network.run())
         finally:
             await self._server.close()
+            await self._network.close()
             await self._steward.close()
             self._state.close()
 

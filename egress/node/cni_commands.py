@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from egress.cni import plugin
 from egress.netkit.desired import Pod
 
+from . import canary
 from .cni_protocol import (
     BAD_CONFIG,
     NOT_AS_ADDED,
+    UNSUPPORTED_NETWORK,
     Answer,
     Call,
     CniError,
@@ -24,6 +26,7 @@ from .cni_protocol import (
     previous_result,
 )
 from .containers import Attachment, Containers, Key
+from .network import NetworkCheck
 
 log = logging.getLogger(__name__)
 MAX_ATTACHMENTS = 10_000
@@ -45,9 +48,10 @@ class Rules(Protocol):
 class Commands:
     """Answer the plugin's calls."""
 
-    def __init__(self, containers: Containers, rules: Rules) -> None:
+    def __init__(self, containers: Containers, rules: Rules, network: NetworkCheck) -> None:
         self._containers = containers
         self._rules = rules
+        self._network = network
         self._by_name = {
             "ADD": self._add,
             "CHECK": self._check,
@@ -87,10 +91,18 @@ class Commands:
             log.warning("container %s of %s is on a network of an unknown kind", call.container_id, namespace)
             return _json(result)
         pod = _visible(pod)
+        if self._rules.must_wait(namespace):
+            await self._permit(pod)
         self._containers.add(Attachment(call.interface, call.network, pod), result)
         await self._rules.pod_added(pod)
-        log.info("container %s of %s added: %s on %s", pod.container_id, namespace, pod.address, pod.interface)
+        log.info("container %s of %s added: %s on %s", pod.container_id, namespace, pod.address, pod.interface or "?")
         return _json(result)
+
+    async def _permit(self, pod: Pod) -> None:
+        """Return when `pod`, which must not start without its rules, may start; else raise CniError."""
+        if reason := canary.unfit(pod):
+            raise CniError(UNSUPPORTED_NETWORK, f"{pod.namespace} has dedicated egress, and its network can't", reason)
+        await self._network.permit(pod.namespace)
 
     async def _check(self, call: Call) -> Answer:
         result = previous_result(call.config)

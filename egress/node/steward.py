@@ -243,6 +243,9 @@ class Steward:
     async def pod_added(self, pod: Pod) -> None:
         """Put the rules for `pod` in place; raise CniError when they aren't and must be."""
         self._changed()
+        if not pod.steerable:
+            log.warning("container %s of %s can't be steered on its network", pod.container_id, pod.namespace)
+            return
         try:
             async with asyncio.timeout(POD_SECONDS):
                 if self.must_wait(pod.namespace):
