@@ -20,7 +20,7 @@ def _run(*command: str, text: str = "") -> str:
 
 
 def divert(interface: str) -> None:
-    """Have packets for the internet that arrive from `interface` leave by the default route, whatever hooks there are."""
+    """Have packets for the internet that arrive from `interface` leave by the default route, past all hooks."""
     (default,) = json.loads(_run("ip", "-j", "-4", "route", "show", "default"))[:1]
     # The chain goes when its interface does.
     _run("nft", "-f", "-", text=f"""

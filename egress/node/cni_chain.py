@@ -90,7 +90,7 @@ class Chain:
         return result
 
     def delete(self, attachment: Attachment, result: Mapping[str, Any] | None = None) -> None:
-        """Run DEL through the chain in reverse, all of it; may be repeated. Raises the first ChainError that there was."""
+        """Run DEL through the chain in reverse, all of it; may be repeated. Raises the first ChainError."""
         failures = []
         for plugin in reversed(self._network.plugins):
             try:

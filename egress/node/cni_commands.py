@@ -101,7 +101,8 @@ class Commands:
     async def _permit(self, pod: Pod) -> None:
         """Return when `pod`, which must not start without its rules, may start; else raise CniError."""
         if reason := canary.unfit(pod):
-            raise CniError(UNSUPPORTED_NETWORK, f"{pod.namespace} has dedicated egress, and its network can't", reason)
+            message = f"{pod.namespace} has dedicated egress, which its network can't carry: {reason}"
+            raise CniError(UNSUPPORTED_NETWORK, message)
         await self._network.permit(pod.namespace)
 
     async def _check(self, call: Call) -> Answer:

@@ -147,7 +147,7 @@ def test_an_unsupported_network_is_told_and_enabled_apps_do_not_start_there(
     with pytest.raises(ChainError) as caught:
         runtime.add(name)
     assert caught.value.answer["code"] == 100
-    assert words in caught.value.answer["details"] or "its network can't" in caught.value.answer["msg"]
+    assert words in caught.value.answer["details"] + caught.value.answer["msg"]
     runtime.run("DEL", name)
     other = runtime.container()
     result = runtime.add(other, namespace="docs")
