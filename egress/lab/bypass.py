@@ -38,7 +38,7 @@ def main() -> int:
     config: dict[str, Any] = json.loads(sys.stdin.read() or "{}")
     if os.environ.get("CNI_COMMAND") == "ADD":
         result = config["prevResult"]
-        divert(next(str(link["name"]) for link in result["interfaces"] if not link.get("sandbox")))
+        divert(next(str(link["name"]) for link in reversed(result["interfaces"]) if not link.get("sandbox")))
         sys.stdout.write(json.dumps(result))
     return 0
 

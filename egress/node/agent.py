@@ -60,7 +60,8 @@ class Agent:
         self._reporter = Reporter(
             self._state, report_link, self._steward, self._network, self._containers, self._prober.health
         )
-        self._server = CniServer(config.socket, Commands(self._containers, self._steward, self._network).answer)
+        commands = Commands(self._containers, self._steward, self._network)
+        self._server = CniServer(config.socket, commands.answer, self._steward.missed)
         self._sync_link = sync_link
 
     async def run(self) -> None:

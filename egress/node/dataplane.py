@@ -172,6 +172,10 @@ class Dataplane:
         self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
         self._connections.died(address)
 
+    def unsure(self) -> None:
+        """Learn anew which addresses were used: pods may have lived and died there untold."""
+        self._connections.relearn()
+
     def close(self) -> None:
         """Give sockets back and leave the kernel as it is."""
         for door in (self._notices, self._nft, self._connections, self._routing):
@@ -214,7 +218,7 @@ class Dataplane:
     def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
         """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
         self._take_prints()
-        self._connections.know(wish.pods)
+        self._connections.know(wish)
         self._connections.settle(wish, self._memory, self._routing.own_addresses)
         flows, marks = self._connections.flows, self._memory.marks
         return Observed(

@@ -50,6 +50,9 @@ class Recorder:
     def pod_removed(self, wish: Wish, address: str) -> None:
         self._note("pod_removed", wish, address)
 
+    def unsure(self) -> None:
+        pass
+
     def close(self) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({"call": "close"}) + "\n")
