@@ -14,6 +14,7 @@ from . import canary
 from .cni_protocol import (
     BAD_CONFIG,
     NOT_AS_ADDED,
+    TRY_LATER,
     UNSUPPORTED_NETWORK,
     Answer,
     Call,
@@ -69,10 +70,20 @@ class Commands:
             call = parse_call(env, config)
             if call.command == "VERSION":
                 return _json({"cniVersion": version or plugin.VERSIONS[-1], "supportedVersions": plugin.VERSIONS})
-            return await self._by_name[call.command](call)
+            try:
+                return await self._by_name[call.command](call)
+            except OSError as error:
+                return self._despite(error, call)
         except CniError as error:
             log.warning("CNI %s of %s: %s", env.get("CNI_COMMAND"), env.get("CNI_CONTAINERID", "?")[:128], error)
             return error_answer(error, version)
+
+    def _despite(self, error: OSError, call: Call) -> Answer:
+        """Return the answer to `call` where the agent's own disk or kernel failed it: that is no other app's trouble."""
+        log.error("CNI %s of %s: %s", call.command, call.container_id, error)
+        if call.command in {"ADD", "CHECK"} and self._rules.must_wait(namespace_of(call.arguments)):
+            raise CniError(TRY_LATER, "the node agent can't take note of the container", str(error)) from None
+        return _json(previous_result(call.config)) if call.command == "ADD" else Answer()
 
     async def _add(self, call: Call) -> Answer:
         result = previous_result(call.config)

@@ -23,7 +23,7 @@ Handler = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
 class CniServer:
     """Serve `answer` on a socket that only root may call.
 
-    `missed` is called when a call can't be answered any more, or isn't let in: what the runtime did then wasn't told here.
+    `missed` is called when a call can't be answered any more, or isn't let in: what the runtime did then nobody told.
     """
 
     def __init__(self, path: Path, answer: Handler, missed: Callable[[], None]) -> None:

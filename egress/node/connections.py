@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 
 from egress.netkit.conntrack import Conntrack, Flow
-from egress.netkit.desired import Wish
+from egress.netkit.desired import Pod, Wish
 from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, removed_gateways
 from egress.netkit.marks import MarkLayout
 
@@ -100,12 +100,12 @@ class Connections:
             self._tenants[address] = tenants[address]
         self._used.update(tenants)
 
-    def born(self, address: str) -> None:
-        """Delete what whoever had `address` before left: its heir must not meet it."""
-        if address in self._used:
-            self._conntrack.delete_from(address)
-        self._used.add(address)
-        self._tenants.pop(address, None)
+    def born(self, pod: Pod) -> None:
+        """Delete what whoever had the address of `pod` before left: its heir must not meet it."""
+        if pod.address in self._used:
+            self._conntrack.delete_from(pod.address)
+        self._used.add(pod.address)
+        self._tenants[pod.address] = pod.container_id
 
     def died(self, address: str) -> None:
         """Delete those of the pod that was removed from `address`, which is shut in and so can begin no more.
