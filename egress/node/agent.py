@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +18,12 @@ from .reports import Health, Reporter
 from .state import State
 from .steward import Dataplane, Steward
 from .sync import Sync
+from .system import tell_service_manager
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
+#: How long after a start containers are held back for the control plane's answer, where systemd starts us.
+ABREAST_SECONDS = 10.0
 
 
 class Prober(Protocol):
@@ -79,7 +83,7 @@ class Agent:
         self._say_ready()
         try:
             jobs = [self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch()]
-            await _until(stop, *jobs, self._network.run())
+            await _until(stop, *jobs, self._network.run(), _release(sync.abreast))
         finally:
             await self._server.close()
             await self._network.close()
@@ -113,6 +117,21 @@ class Agent:
             health = self._prober.health()
             self._reporter.changed()
             await self._steward.suspect(frozenset(gateway for gateway in health if health[gateway] == "unhealthy"))
+
+
+async def _release(abreast: asyncio.Event) -> None:
+    """Have the service manager start what waits for this service, which after a boot starts containers.
+
+    A node may have been away while apps were enabled: it asks first. Without an answer what it knew last is in force.
+    """
+    try:
+        async with asyncio.timeout(ABREAST_SECONDS):
+            await abreast.wait()
+    except TimeoutError:
+        log.warning("no sync within %g s of the start: containers start by the routes known last", ABREAST_SECONDS)
+    with suppress(OSError):
+        tell_service_manager("READY=1")
+    await asyncio.Event().wait()
 
 
 async def _until(stop: asyncio.Event, *jobs: Coroutine[None, None, None]) -> None:

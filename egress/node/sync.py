@@ -39,6 +39,8 @@ class Sync:
         self._link = link
         self._apply = apply
         self._rejected = False
+        #: Set once the control plane has answered, and what it said is applied.
+        self.abreast = asyncio.Event()
         table = state.table
         #: Epoch and revision that the next poll acknowledges: never one that is only on disk.
         self._applied = (table.epoch, table.revision) if table and applied else NOTHING
@@ -67,7 +69,10 @@ class Sync:
             await self._join()
         began = asyncio.get_running_loop().time()
         news = await self._poll()
-        if not await self._take(news) and asyncio.get_running_loop().time() - began < HASTE_SECONDS:
+        taken = await self._take(news)
+        first = not self.abreast.is_set()
+        self.abreast.set()
+        if not taken and not first and asyncio.get_running_loop().time() - began < HASTE_SECONDS:
             await asyncio.sleep(HASTE_SECONDS)
 
     async def _join(self) -> None:
@@ -98,10 +103,12 @@ class Sync:
         credential = self._state.credential
         assert credential is not None  # _step has seen to it
         epoch, revision = self._applied
-        request = NodeSyncRequest(epoch=epoch, applied_revision=revision, wait_seconds=WAIT_SECONDS)
+        # The first answer shall come at once, whether or not it brings news.
+        wait = WAIT_SECONDS if self.abreast.is_set() else 0
+        request = NodeSyncRequest(epoch=epoch, applied_revision=revision, wait_seconds=wait)
         try:
             return await self._link.call(
-                "nodes/sync", request, NodeSync, token=credential.token, timeout_seconds=WAIT_SECONDS + GRACE_SECONDS
+                "nodes/sync", request, NodeSync, token=credential.token, timeout_seconds=wait + GRACE_SECONDS
             )
         except Refused as error:
             # The file stays: should joining fail as well, a control plane that comes to its senses knows it still.
