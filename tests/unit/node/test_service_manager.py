@@ -26,7 +26,8 @@ def away(node: Node, control_plane: StandIn) -> Node:
     """A node that was in sync and went down; since then "late" was enabled as well."""
     control_plane.table = table(route("shop"))
     node.start()
-    wait_for(lambda: "shop" in (node.state_dir / "namespaces").read_text(), "the list is there")
+    listed = node.state_dir / "namespaces"
+    wait_for(lambda: listed.exists() and "shop" in listed.read_text(), "the list is there")
     node.stop()
     control_plane.publish(route("shop"), route("late", 2))
     return node
