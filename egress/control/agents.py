@@ -114,7 +114,7 @@ def node_delta(*, token: str, message: NodeSyncRequest) -> NodeSync:
 def node_report(*, token: str, message: NodeReport) -> Done:
     """Keep what a node sees, and wake who waits for it. Raises Unauthorized."""
     node = _node(token)
-    before = (node.dataplane, node.reported_at, node.flows)
+    before = (node.dataplane, node.reported_at, node.flows, node.containers)
     for name in ("boot_id", "agent_version", "dataplane", "detail", "containers", "flows", "gateways"):
         setattr(node, name, getattr(message, name))
     node.reported_at = clock.now()
@@ -127,12 +127,20 @@ def node_report(*, token: str, message: NodeReport) -> Done:
     return Done()
 
 
-def _lets_others_go_on(node: Node, dataplane: str, reported_at: Any, flows: dict[str, int]) -> bool:
+def _lets_others_go_on(
+    node: Node, dataplane: str, reported_at: Any, flows: dict[str, int], containers: dict[str, int]
+) -> bool:
     """Say whether this report is news to an assignment that waits: not every one of thousands a minute is."""
-    works_now = node.dataplane == "ok" and dataplane != "ok"
+    if node.dataplane == "unsupported" and _emptied(containers, node.containers):
+        return True
+    works_now = node.dataplane in {"ok", "unsupported"} and dataplane != node.dataplane
     first_since_applied = node.applied_at is not None and (reported_at is None or reported_at < node.applied_at)
-    emptied = any(count and not node.flows.get(gateway) for gateway, count in flows.items())
-    return works_now or first_since_applied or emptied
+    return works_now or first_since_applied or _emptied(flows, node.flows)
+
+
+def _emptied(before: dict[str, int], after: dict[str, int]) -> bool:
+    """Say whether something that was counted isn't there any more."""
+    return any(count and not after.get(key) for key, count in before.items())
 
 
 def _node(token: str) -> Node:

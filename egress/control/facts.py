@@ -10,7 +10,7 @@ from . import clock, distribution
 from .health import gateway_health
 from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement, Wish
 from .plan import Facts, GatewayFacts, NodeFacts
-from .selectors import has_applied, live_nodes
+from .selectors import carries, has_applied, live_nodes
 
 
 def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:
@@ -70,6 +70,6 @@ def _node(
 ) -> NodeFacts:
     return NodeFacts(
         applied=has_applied(node, assignment),
-        working=node.dataplane == "ok",
+        working=carries(node, assignment.app.namespace),
         flows=None if reported is None else sum(reported.get(str(gateway.pk), 0) for gateway in gateways),
     )

@@ -21,6 +21,7 @@ class EgressOverview:
     ips: tuple[DedicatedIp, ...]
     containers: int
     busy_nodes: int
+    uncovered_nodes: tuple[str, ...]
 
 
 def egress_overviews(apps: Sequence[App]) -> list[EgressOverview]:
@@ -28,22 +29,31 @@ def egress_overviews(apps: Sequence[App]) -> list[EgressOverview]:
     ids = [app.pk for app in apps]
     current = Assignment.objects.exclude(status=AssignmentStatus.RELEASED).filter(app_id__in=ids)
     assignments = {assignment.app_id: assignment for assignment in current.prefetch_related("gateways")}
-    counts = _containers({app.cluster_id for app in apps})
-    return [_overview(app, assignments.get(app.pk), counts[app.cluster_id, app.namespace]) for app in apps]
+    there = _containers({app.cluster_id for app in apps})
+    return [_overview(app, assignments.get(app.pk), there[app.cluster_id, app.namespace]) for app in apps]
 
 
-def _containers(cluster_ids: Iterable[int]) -> dict[tuple[int, str], list[int]]:
-    """Return how many containers of a namespace run on each node that has any."""
-    counts: dict[tuple[int, str], list[int]] = defaultdict(list)
-    live = Node.objects.filter(cluster_id__in=cluster_ids, status=NodeStatus.LIVE)
-    for cluster_id, containers in live.values_list("cluster_id", "containers"):
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """A node's containers of one namespace."""
+
+    node: str
+    count: int
+    covered: bool
+
+
+def _containers(cluster_ids: Iterable[int]) -> dict[tuple[int, str], list[_Share]]:
+    """Return the containers of each namespace on each node that has any."""
+    shares: dict[tuple[int, str], list[_Share]] = defaultdict(list)
+    live = Node.objects.filter(cluster_id__in=cluster_ids, status=NodeStatus.LIVE).order_by("name")
+    for cluster_id, name, dataplane, containers in live.values_list("cluster_id", "name", "dataplane", "containers"):
         for namespace, count in containers.items():
             if count:
-                counts[cluster_id, namespace].append(count)
-    return counts
+                shares[cluster_id, namespace].append(_Share(name, count, dataplane != "unsupported"))
+    return shares
 
 
-def _overview(app: App, assignment: Assignment | None, counts: Sequence[int]) -> EgressOverview:
+def _overview(app: App, assignment: Assignment | None, shares: Sequence[_Share]) -> EgressOverview:
     enabled = assignment is not None and assignment.wish == Wish.ENABLED
     return EgressOverview(
         app=app,
@@ -53,6 +63,7 @@ def _overview(app: App, assignment: Assignment | None, counts: Sequence[int]) ->
         error_code=assignment.error_code if assignment else "",
         error_message=assignment.error_message if assignment else "",
         ips=dedicated_ips(assignment) if assignment else (),
-        containers=sum(counts),
-        busy_nodes=len(counts),
+        containers=sum(share.count for share in shares),
+        busy_nodes=len(shares),
+        uncovered_nodes=tuple(share.node for share in shares if not share.covered) if enabled else (),
     )

@@ -80,7 +80,7 @@ class NodeFacts:
 
     #: It applied the revision that the assignment waits for.
     applied: bool = False
-    #: Its data plane is all right.
+    #: Its data plane is all right, as far as it concerns the app.
     working: bool = False
     #: Connections on the pair's gateways in a report that is younger than the applied revision; None without one.
     flows: int | None = None

@@ -96,6 +96,8 @@ class EgressView:
     #: The latest ones, newest first.
     events: tuple[Event, ...]
     lagging_nodes: tuple[str, ...]
+    #: Nodes whose network isn't supported and that have containers of this app: these use shared addresses.
+    uncovered_nodes: tuple[str, ...]
     #: True while something is going on: worth polling.
     busy: bool
 
@@ -142,14 +144,36 @@ def has_applied(node: Node, assignment: Assignment) -> bool:
     return target is not None and node.applied_epoch == epoch and node.applied_revision >= target
 
 
+def carries(node: Node, namespace: str) -> bool:
+    """Say whether what runs of `namespace` on `node` can be, and is, kept on its route there.
+
+    A node whose network isn't supported starts no container of an app with dedicated egress: only those that were there
+    before matter.
+    """
+    if node.dataplane == "unsupported":
+        return not node.containers.get(namespace)
+    return node.dataplane == "ok"
+
+
+def uncovered_nodes(assignment: Assignment, nodes: Iterable[Node]) -> tuple[str, ...]:
+    """Name the nodes on which containers of an enabled app go past all rules: their network isn't supported."""
+    if assignment.wish != Wish.ENABLED:
+        return ()
+    namespace = assignment.app.namespace
+    return tuple(node.name for node in nodes if node.dataplane == "unsupported" and not carries(node, namespace))
+
+
 def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -> tuple[str, ...]:
     """Name the live nodes that `assignment` waits for, because of their revision or of their data plane."""
     if assignment.target_revision is None:
         return ()
     routed = assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
     considered = live_nodes(assignment.cluster_id) if nodes is None else nodes
+    namespace = assignment.app.namespace
     return tuple(
-        node.name for node in considered if not has_applied(node, assignment) or (routed and node.dataplane != "ok")
+        node.name
+        for node in considered
+        if not has_applied(node, assignment) or (routed and not carries(node, namespace))
     )
 
 
@@ -179,6 +203,7 @@ def egress_view(app: App) -> EgressView:
         can_retry=enabled and assignment.status == AssignmentStatus.ERROR,
         events=events,
         lagging_nodes=lagging,
+        uncovered_nodes=uncovered_nodes(assignment, nodes),
         busy=not enabled or assignment.status not in {AssignmentStatus.ACTIVE, AssignmentStatus.ERROR},
     )
 
@@ -200,6 +225,7 @@ def _shared_view(app: App, events: tuple[Event, ...]) -> EgressView:
         can_retry=False,
         events=events,
         lagging_nodes=(),
+        uncovered_nodes=(),
         busy=False,
     )
 
@@ -230,7 +256,9 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
 
 def _node_view(node: Node, assignment: Assignment) -> NodeView:
     applied = has_applied(node, assignment)
-    routed = applied and assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
+    # What an unsupported network carries it carries past all rules.
+    steered = applied and node.dataplane != "unsupported"
+    routed = steered and assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
     return NodeView(
         name=node.name,
         containers=node.containers.get(assignment.app.namespace, 0),

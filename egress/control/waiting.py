@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement
-from .selectors import lagging_nodes, live_nodes
+from .selectors import lagging_nodes, live_nodes, uncovered_nodes
 
 #: A row that takes longer than this in a passing status is worth a look.
 LONG_SECONDS = 900
@@ -35,7 +35,10 @@ def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> st
 
 
 def _lagging(assignment: Assignment, nodes: Sequence[Node]) -> str:
-    names = lagging_nodes(assignment, nodes)
+    uncovered = set(uncovered_nodes(assignment, nodes))
+    names = tuple(
+        f"{name} (network unsupported)" if name in uncovered else name for name in lagging_nodes(assignment, nodes)
+    )
     return f"nodes: {_some(names)}" if names else ""
 
 

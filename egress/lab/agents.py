@@ -19,6 +19,8 @@ from .process import Console, kill_group, spawn
 
 AgentState = Literal["running", "frozen", "stopped", "restarting"]
 RUN = Path("/run/lab/nodes")
+#: Where Debian puts the reference plugins, and where most others do.
+PLUGIN_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 LOG_BYTES = 2 * 1024 * 1024
 _STOP_SECONDS = 10
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
@@ -155,6 +157,8 @@ class Agent:
             "state_dir": str(self.paths.state_dir),
             "run_dir": str(self.paths.run_dir),
             "cni_cache_dir": str(self.paths.results_dir),
+            "cni_conf_dir": str(self.paths.conf_dir),
+            "cni_bin_dirs": [str(folder) for folder in (self.paths.bin_dir, *PLUGIN_FOLDERS)],
         }
         self.paths.config.write_text(json.dumps(config, indent=1))
 
@@ -168,6 +172,7 @@ class AgentPaths:
         self.log = home / "agent.log"
         self.config = run / "agent.json"
         self.run_dir = run / "agent"
+        self.conf_dir = run / "cni/net.d"
         self.results_dir = run / "cni/results"
         self.leases_dir = run / "cni/networks"
         self.bin_dir = run / "cni/bin"

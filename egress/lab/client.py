@@ -143,6 +143,10 @@ class LabClient:
         """Return the file that a node's agent logs to."""
         return Path(self.call("agent-log", node=node))
 
+    def bypass(self, node: str, *, on: bool) -> None:
+        """Let a node's network forward new containers' packets past netfilter, so that it is unsupported, or no more."""
+        self.call("bypass", node=node, on=on)
+
     def mark(self, name: str = "") -> str:
         """Remember this moment for `observed` under `name`, or one made up; return the name."""
         name = name or secrets.token_hex(8)

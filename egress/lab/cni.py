@@ -39,12 +39,18 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """One node's network: a conflist, the folders of plugins, and the runtime's cache of results."""
+    """One node's network: the file of its conflist, the folders of plugins, and the runtime's cache of results."""
 
     place: str
-    conflist: Json
+    conflist_file: Path
     plugin_path: Sequence[Path]
     results_dir: Path
+
+    @property
+    def conflist(self) -> Json:
+        """The configuration list as it stands."""
+        conflist: Json = json.loads(self.conflist_file.read_text())
+        return conflist
 
     async def add(self, attachment: Attachment) -> Json:
         """Run ADD through the chain and cache its result. Raises CniError; the caller then runs `delete`."""

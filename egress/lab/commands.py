@@ -56,6 +56,7 @@ class Commands:
             "expose": self._expose,
             "agent": self._agent,
             "agent-log": self._agent_log,
+            "bypass": self._bypass,
             "mark": self._mark,
             "observed": self._observed,
             "fault": self._fault,
@@ -149,6 +150,10 @@ class Commands:
     async def _agent_log(self, arguments: Arguments, _: Send) -> Any:
         (name,) = _take(arguments, node=str)
         return str(self._agent_of(name).paths.log)
+
+    async def _bypass(self, arguments: Arguments, _: Send) -> Any:
+        name, on = _take(arguments, node=str, on=bool)
+        self._containers.bypass_netfilter(self._node(name).name, on=on)
 
     async def _mark(self, arguments: Arguments, _: Send) -> Any:
         (name,) = _take(arguments, name=str)

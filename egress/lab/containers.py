@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from .cni import Attachment, Chain, Json
 from .errors import BadRequest, LabError, Unknown
 from .netns import FOLDER, inside, ip
+from .nodes import bypass_netfilter
 from .process import Console, end_namespace, kill_group, spawn
 
 MAX_CONTAINERS = 500
@@ -60,6 +61,10 @@ class Containers:
         self._chains = chains
         self._running: dict[str, Container] = {}
         self._starting: set[str] = set()
+
+    def bypass_netfilter(self, node: str, *, on: bool) -> None:
+        """Make `node`'s network one that dedicated egress can't work on, or what it was before."""
+        bypass_netfilter(self._chains[node], on=on)
 
     def all(self) -> list[Container]:
         """Return the running containers in the order of their names."""

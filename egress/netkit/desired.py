@@ -13,12 +13,17 @@ class Pod:
     address: str
     namespace: str
     container_id: str
-    #: The host's end of its veth: its own on ptp, the bridge's port on a bridge network.
+    #: The host's end of its veth: its own on ptp, the bridge's port on a bridge network; "" where there is none.
     interface: str
     #: The bridge that `interface` is a port of; "" on ptp.
     bridge: str = ""
     mac: str = ""
     netns: str = ""
+
+    @property
+    def steerable(self) -> bool:
+        """Whether its packets can be told from others'."""
+        return bool(self.address and self.interface)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
+from . import canary
 from .agent import Agent
 from .config import ConfigError, read_config
 from .dataplane import Dataplane, DataplaneError
@@ -22,9 +23,11 @@ async def _serve(path: Path) -> None:
 
 def _uninstall(path: Path) -> None:
     """Take all that is ours out of the kernel. Raises StateError while the agent runs, which would put it back."""
-    state = State(Path(read_config(path).state_dir))
+    config = read_config(path)
+    state = State(Path(config.state_dir))
     try:
         Dataplane.uninstall()
+        canary.sweep(config)
     finally:
         state.close()
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -12,13 +13,17 @@ from .cni_server import CniServer
 from .config import Config
 from .containers import Containers
 from .link import Link
+from .network import NetworkCheck
 from .reports import Health, Reporter
 from .state import State
 from .steward import Dataplane, Steward
 from .sync import Sync
+from .system import tell_service_manager
 
 log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0
+#: How long after a start containers are held back for the control plane's answer, where systemd starts us.
+ABREAST_SECONDS = 10.0
 
 
 class Prober(Protocol):
@@ -55,8 +60,12 @@ class Agent:
         self._steward = Steward(config, self._state, self._containers, open_dataplane, self._changed)
         self._judged = asyncio.Event()
         self._prober = prober(self._judged.set)
-        self._reporter = Reporter(self._state, report_link, self._steward, self._containers, self._prober.health)
-        self._server = CniServer(config.socket, Commands(self._containers, self._steward).answer)
+        self._network = NetworkCheck(config, self._changed)
+        self._reporter = Reporter(
+            self._state, report_link, self._steward, self._network, self._containers, self._prober.health
+        )
+        commands = Commands(self._containers, self._steward, self._network)
+        self._server = CniServer(config.socket, commands.answer, self._steward.missed)
         self._sync_link = sync_link
 
     async def run(self) -> None:
@@ -73,9 +82,11 @@ class Agent:
         )
         self._say_ready()
         try:
-            await _until(stop, self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch())
+            jobs = [self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch()]
+            await _until(stop, *jobs, self._network.run(), _release(sync.abreast))
         finally:
             await self._server.close()
+            await self._network.close()
             await self._steward.close()
             self._state.close()
 
@@ -106,6 +117,21 @@ class Agent:
             health = self._prober.health()
             self._reporter.changed()
             await self._steward.suspect(frozenset(gateway for gateway in health if health[gateway] == "unhealthy"))
+
+
+async def _release(abreast: asyncio.Event) -> None:
+    """Have the service manager start what waits for this service, which after a boot starts containers.
+
+    A node may have been away while apps were enabled: it asks first. Without an answer what it knew last is in force.
+    """
+    try:
+        async with asyncio.timeout(ABREAST_SECONDS):
+            await abreast.wait()
+    except TimeoutError:
+        log.warning("no sync within %g s of the start: containers start by the routes known last", ABREAST_SECONDS)
+    with suppress(OSError):
+        tell_service_manager("READY=1")
+    await asyncio.Event().wait()
 
 
 async def _until(stop: asyncio.Event, *jobs: Coroutine[None, None, None]) -> None:

@@ -10,9 +10,12 @@ from typing import Any, Protocol
 from egress.cni import plugin
 from egress.netkit.desired import Pod
 
+from . import canary
 from .cni_protocol import (
     BAD_CONFIG,
     NOT_AS_ADDED,
+    TRY_LATER,
+    UNSUPPORTED_NETWORK,
     Answer,
     Call,
     CniError,
@@ -24,6 +27,7 @@ from .cni_protocol import (
     previous_result,
 )
 from .containers import Attachment, Containers, Key
+from .network import NetworkCheck
 
 log = logging.getLogger(__name__)
 MAX_ATTACHMENTS = 10_000
@@ -45,9 +49,10 @@ class Rules(Protocol):
 class Commands:
     """Answer the plugin's calls."""
 
-    def __init__(self, containers: Containers, rules: Rules) -> None:
+    def __init__(self, containers: Containers, rules: Rules, network: NetworkCheck) -> None:
         self._containers = containers
         self._rules = rules
+        self._network = network
         self._by_name = {
             "ADD": self._add,
             "CHECK": self._check,
@@ -65,10 +70,20 @@ class Commands:
             call = parse_call(env, config)
             if call.command == "VERSION":
                 return _json({"cniVersion": version or plugin.VERSIONS[-1], "supportedVersions": plugin.VERSIONS})
-            return await self._by_name[call.command](call)
+            try:
+                return await self._by_name[call.command](call)
+            except OSError as error:
+                return self._despite(error, call)
         except CniError as error:
             log.warning("CNI %s of %s: %s", env.get("CNI_COMMAND"), env.get("CNI_CONTAINERID", "?")[:128], error)
             return error_answer(error, version)
+
+    def _despite(self, error: OSError, call: Call) -> Answer:
+        """Return the answer to `call` where the agent's own disk or kernel failed it: that is no other app's trouble."""
+        log.error("CNI %s of %s: %s", call.command, call.container_id, error)
+        if call.command in {"ADD", "CHECK"} and self._rules.must_wait(namespace_of(call.arguments)):
+            raise CniError(TRY_LATER, "the node agent can't take note of the container", str(error)) from None
+        return _json(previous_result(call.config)) if call.command == "ADD" else Answer()
 
     async def _add(self, call: Call) -> Answer:
         result = previous_result(call.config)
@@ -87,10 +102,19 @@ class Commands:
             log.warning("container %s of %s is on a network of an unknown kind", call.container_id, namespace)
             return _json(result)
         pod = _visible(pod)
+        if self._rules.must_wait(namespace):
+            await self._permit(pod)
         self._containers.add(Attachment(call.interface, call.network, pod), result)
         await self._rules.pod_added(pod)
-        log.info("container %s of %s added: %s on %s", pod.container_id, namespace, pod.address, pod.interface)
+        log.info("container %s of %s added: %s on %s", pod.container_id, namespace, pod.address, pod.interface or "?")
         return _json(result)
+
+    async def _permit(self, pod: Pod) -> None:
+        """Return when `pod`, which must not start without its rules, may start; else raise CniError."""
+        if reason := canary.unfit(pod):
+            message = f"{pod.namespace} has dedicated egress, which its network can't carry: {reason}"
+            raise CniError(UNSUPPORTED_NETWORK, message)
+        await self._network.permit(pod.namespace)
 
     async def _check(self, call: Call) -> Answer:
         result = previous_result(call.config)

@@ -148,7 +148,8 @@ def pod_from(result: Any, *, namespace: str, container_id: str, interface: str, 
     """Return the container's place as `result` tells it: its IPv4 address, its host's interface, the bridge.
 
     The specification has interfaces in the order of their making: (bridge, host's end, container's end) with a
-    bridge, (host's end, container's end) with ptp; what later plugins add comes after. Raises CniError.
+    bridge, (host's end, container's end) with ptp; what later plugins add comes after. A network that gives no IPv4
+    address, or no interface on the host, leaves that "". Raises CniError.
     """
     try:
         links = [dict(link) for link in result.get("interfaces") or ()]
@@ -161,17 +162,11 @@ def pod_from(result: Any, *, namespace: str, container_id: str, interface: str, 
         _check_fit(host, mac, netns)
     except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise CniError(BAD_CONFIG, "prevResult isn't a CNI result", repr(error)[:300]) from None
-    if not address:
-        raise CniError(UNSUPPORTED_NETWORK, "the container has no IPv4 address, which dedicated egress needs")
-    if not host:
-        raise CniError(
-            UNSUPPORTED_NETWORK, "the container's network has no interface on the host (ptp and bridge have)"
-        )
     return Pod(
         address=address,
         namespace=namespace,
         container_id=container_id,
-        interface=host[-1],
+        interface=host[-1] if host else "",
         bridge=host[-2] if len(host) > 1 else "",
         mac=mac,
         netns=netns,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import select
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -20,11 +21,15 @@ Handler = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
 
 
 class CniServer:
-    """Serve `answer` on a socket that only root may call."""
+    """Serve `answer` on a socket that only root may call.
 
-    def __init__(self, path: Path, answer: Handler) -> None:
+    `missed` is called when a call can't be answered any more, or isn't let in: what the runtime did then nobody told.
+    """
+
+    def __init__(self, path: Path, answer: Handler, missed: Callable[[], None]) -> None:
         self._path = path
         self._answer = answer
+        self._missed = missed
         self._calls = 0
         self._server: asyncio.Server | None = None
 
@@ -45,11 +50,15 @@ class CniServer:
         try:
             # Beyond the bound no answer is the answer: the plugin then does what it does without an agent.
             if self._calls <= MAX_CALLS:
-                answer = await self._reply(reader)
+                answer = await self._reply(reader, writer.get_extra_info("socket").fileno())
+                if answer is None:
+                    self._missed()
+                    return
                 writer.write(answer.frame())
                 async with asyncio.timeout(READ_SECONDS):
                     await writer.drain()
             else:
+                self._missed()
                 log.warning("more than %d calls of the CNI plugin at once; one is turned away", MAX_CALLS)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             log.warning("a call on %s broke off: %s", self._path, error or type(error).__name__)
@@ -59,13 +68,17 @@ class CniServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _reply(self, reader: asyncio.StreamReader) -> Answer:
+    async def _reply(self, reader: asyncio.StreamReader, caller: int) -> Answer | None:
+        """Return the answer; None to who has hung up, for the runtime went on without, maybe to undo it all."""
         try:
             async with asyncio.timeout(READ_SECONDS):
                 env, stdin = await _read(reader)
         except CniError as error:
             log.warning("garbage on %s: %s", self._path, error)
             return error_answer(error)
+        if _has_hung_up(caller):
+            log.warning("CNI %s of %s came too late", env.get("CNI_COMMAND"), env.get("CNI_CONTAINERID", "?")[:128])
+            return None
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._answer(env, stdin)
@@ -75,6 +88,13 @@ class CniServer:
             # Whatever went wrong in one call, the next one is to be answered.
             log.exception("CNI %s failed", env.get("CNI_COMMAND"))
             return error_answer(CniError(TRY_LATER, "the node agent failed", "its log says more"))
+
+
+def _has_hung_up(descriptor: int) -> bool:
+    """Return whether the other end of a unix socket is closed."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # POLLHUP comes unasked
+    return bool(poll.poll(0))
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[dict[str, str], bytes]:

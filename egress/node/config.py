@@ -20,7 +20,8 @@ class Config:
     """What `python -m egress.node --config FILE` reads; a JSON object with these keys and no others.
 
     `private_interface` and `private_address` are the node's leg in the VPC. `state_dir` survives a reboot,
-    `run_dir` needn't. `ca_file` None means the system's certificates.
+    `run_dir` needn't. `ca_file` None means the system's certificates. `cni_conf_dir` and `cni_bin_dirs` are the
+    container runtime's folders of networks and of plugins.
     """
 
     name: Identifier
@@ -32,6 +33,11 @@ class Config:
     state_dir: FilePath = "/var/lib/sluicegate"
     run_dir: FilePath = "/run/sluicegate"
     cni_cache_dir: FilePath = "/var/lib/cni/results"
+    cni_conf_dir: FilePath = "/etc/cni/net.d"
+    cni_bin_dirs: Annotated[tuple[FilePath, ...], Bounds(1, 10)] = ("/opt/cni/bin", "/usr/lib/cni")
+    #: False only where the network's plugins can't be run for a container that Kubernetes doesn't know: then nobody
+    #: has seen that this node's network is a supported one, and that is the operator's word.
+    canary: bool = True
 
     @property
     def socket(self) -> Path:

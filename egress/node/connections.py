@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 
 from egress.netkit.conntrack import Conntrack, Flow
-from egress.netkit.desired import Wish
+from egress.netkit.desired import Pod, Wish
 from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, removed_gateways
 from egress.netkit.marks import MarkLayout
 
@@ -29,6 +29,8 @@ class Connections:
         self.highest = 0
         #: Addresses that conntrack may know as a source: only these need a walk through it when they are reused.
         self._used: set[str] = set()
+        #: Container ids by address, at the last look.
+        self._tenants: dict[str, str] = {}
         self._unsettled: dict[str, float] = {}
         self._expired: set[str] = set()
 
@@ -40,7 +42,11 @@ class Connections:
         """Learn what there is; `numbers` are those that gateways have."""
         borne = self._conntrack.open_by_mark(layout.mask, layout.mask)
         self.highest = max([*numbers, *map(layout.number, borne)], default=0)
-        self._used = self._conntrack.sources()
+        self.relearn()
+
+    def relearn(self) -> None:
+        """Learn which addresses conntrack knows, those of pods that nobody told of among them."""
+        self._used |= self._conntrack.sources()
 
     def count(self, layout: MarkLayout) -> None:
         """Count the open ones on each gateway; takes some walks through conntrack."""
@@ -77,15 +83,29 @@ class Connections:
         for gateway in removed_gateways(memory, wish):
             self._conntrack.delete_marked(layout.value(memory.marks[gateway]), layout.mask)
 
-    def know(self, addresses: Collection[str]) -> None:
-        """Note that pods live at `addresses`, however they were learnt of."""
-        self._used.update(addresses)
+    def know(self, wish: Wish) -> None:
+        """Note who lives at which address, however that was learnt, and end what who went untold has left there.
 
-    def born(self, address: str) -> None:
-        """Delete what whoever had `address` before left: its heir must not meet it."""
-        if address in self._used:
+        What the heir itself has begun by then goes on; what bears a gateway's mark isn't its own where its app has no
+        route.
+        """
+        tenants = {address: pod.container_id for address, pod in wish.pods.items()}
+        mask = wish.settings.mark_mask
+        for address in [address for address in self._tenants if address not in tenants][:_MAX_SETTLED]:
             self._conntrack.delete_from(address)
-        self._used.add(address)
+            del self._tenants[address]
+        for address in [address for address, who in tenants.items() if self._tenants.get(address) != who]:
+            if address in self._used and wish.pods[address].namespace not in wish.routes:
+                self._conntrack.delete_from(address, lambda flow: bool(flow.mark & mask))
+            self._tenants[address] = tenants[address]
+        self._used.update(tenants)
+
+    def born(self, pod: Pod) -> None:
+        """Delete what whoever had the address of `pod` before left: its heir must not meet it."""
+        if pod.address in self._used:
+            self._conntrack.delete_from(pod.address)
+        self._used.add(pod.address)
+        self._tenants[pod.address] = pod.container_id
 
     def died(self, address: str) -> None:
         """Delete those of the pod that was removed from `address`, which is shut in and so can begin no more.
@@ -94,6 +114,7 @@ class Connections:
         """
         self._conntrack.delete_from(address)
         self._used.discard(address)
+        self._tenants.pop(address, None)
 
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""

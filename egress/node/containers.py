@@ -129,11 +129,12 @@ class Containers:
 
     @property
     def pods(self) -> dict[str, Pod]:
-        """The containers by address; the latest where two claim one."""
-        return {attachment.pod.address: attachment.pod for attachment in self._attachments.values()}
+        """The containers that can be steered, by address; the latest where two claim one."""
+        pods = (attachment.pod for attachment in self._attachments.values())
+        return {pod.address: pod for pod in pods if pod.steerable}
 
     def counts(self) -> Counter[str]:
-        """Return the number of containers by namespace; one with two interfaces counts once."""
+        """Return the number of containers by namespace, on whatever network; one with two interfaces counts once."""
         ids = {(item.pod.namespace, item.pod.container_id) for item in self._attachments.values()}
         return Counter(namespace for namespace, _ in ids)
 
@@ -183,7 +184,7 @@ class Containers:
 
     def settle(self, found: Sequence[Attachment], gone: Iterable[Attachment]) -> bool:
         """Take over what `look` saw; return whether that changed anything."""
-        before = self.pods
+        before = dict(self._attachments)
         for attachment in gone:
             # Another one under the same key has come while we looked: that one stays.
             if self._attachments.get(attachment.key, attachment) == attachment:
@@ -191,14 +192,15 @@ class Containers:
         for attachment in reversed(found):
             if attachment.key not in self._deleted and self._is_news(attachment):
                 self._attachments[attachment.key] = attachment
-        return self.pods != before
+        return self._attachments != before
 
     def _is_news(self, attachment: Attachment) -> bool:
         # What ADD told stands above a file that claims the same address.
         return attachment.key not in self._attachments and attachment.pod.address not in self.pods
 
     def _claim(self, attachment: Attachment) -> None:
-        for key in [key for key, item in self._attachments.items() if item.pod.address == attachment.pod.address]:
+        address = attachment.pod.address
+        for key in [key for key, item in self._attachments.items() if address and item.pod.address == address]:
             self._drop(key)
         self._attachments[attachment.key] = attachment
 

@@ -160,7 +160,7 @@ class Dataplane:
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
         self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
-        self._connections.born(pod.address)
+        self._connections.born(pod)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there.
@@ -171,6 +171,10 @@ class Dataplane:
             self._leaving = (*self._leaving, pod)
         self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
         self._connections.died(address)
+
+    def unsure(self) -> None:
+        """Learn anew which addresses were used: pods may have lived and died there untold."""
+        self._connections.relearn()
 
     def close(self) -> None:
         """Give sockets back and leave the kernel as it is."""
@@ -214,7 +218,7 @@ class Dataplane:
     def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
         """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
         self._take_prints()
-        self._connections.know(wish.pods)
+        self._connections.know(wish)
         self._connections.settle(wish, self._memory, self._routing.own_addresses)
         flows, marks = self._connections.flows, self._memory.marks
         return Observed(

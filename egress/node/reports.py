@@ -12,6 +12,7 @@ from egress.wire.messages import Done, NodeReport, NodeSync
 
 from .containers import Containers
 from .link import Backoff, Link
+from .network import NetworkCheck, reported
 from .state import State
 from .steward import Steward
 from .system import boot_id
@@ -33,12 +34,14 @@ class Reporter:
         state: State,
         link: Link,
         steward: Steward,
+        network: NetworkCheck,
         containers: Containers,
         health: Callable[[], Mapping[str, Health]],
     ) -> None:
         self._state = state
         self._link = link
         self._steward = steward
+        self._network = network
         self._containers = containers
         self._health = health
         self._boot_id = boot_id()
@@ -91,11 +94,13 @@ class Reporter:
 
     def _report(self) -> NodeReport:
         counts = self._containers.counts()
+        steward, network = self._steward, self._network
+        status, detail = reported(steward.status, steward.detail, network.standing, network.reason)
         return NodeReport(
             boot_id=self._boot_id,
             agent_version=__version__,
-            dataplane=self._steward.status,
-            detail=self._steward.detail,
+            dataplane=status,
+            detail=detail,
             # podman's names aren't all fit to be namespaces; no app can be under such a one.
             containers={name: count for name, count in counts.items() if _NAMESPACE.fullmatch(name)},
             flows=dict(self._steward.observed.flows),

@@ -60,6 +60,9 @@ class Dataplane(Protocol):
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Take away what is there for `address`, which is no longer part of `wish`."""
 
+    def unsure(self) -> None:
+        """Learn anew which addresses were used: pods may have lived and died there untold."""
+
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
 
@@ -95,6 +98,8 @@ class Steward:
         self._indexed: tuple[NodeSync | None, Mapping[str, Route]] = None, {}
         self._suspect: frozenset[str] = frozenset()
         self._settled = asyncio.Event()
+        #: Set when containers may have come and gone without a word.
+        self._unsure = asyncio.Event()
         #: Set when `run` must look up: for a notice of the kernel's, or for another time at which something falls due.
         self._wake = asyncio.Event()
         self._noticed = False
@@ -173,9 +178,20 @@ class Steward:
             jobs.create_task(self._watch_containers())
             jobs.create_task(self._watch_kernel())
 
+    def missed(self) -> None:
+        """Take down that containers came or went untold: find out soon who is here, and what the gone ones left."""
+        self._unsure.set()
+
     async def _watch_containers(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._unsure.wait()
+            unsure = self._unsure.is_set()
+            self._unsure.clear()
+            if unsure and (dataplane := self._dataplane):
+                with suppress(NotAppliedError):
+                    await self._do(lambda _wish: dataplane.unsure(), APPLY_SECONDS)
             if await self.look():
                 await self.try_refresh()
 
@@ -243,6 +259,9 @@ class Steward:
     async def pod_added(self, pod: Pod) -> None:
         """Put the rules for `pod` in place; raise CniError when they aren't and must be."""
         self._changed()
+        if not pod.steerable:
+            log.warning("container %s of %s can't be steered on its network", pod.container_id, pod.namespace)
+            return
         try:
             async with asyncio.timeout(POD_SECONDS):
                 if self.must_wait(pod.namespace):

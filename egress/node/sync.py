@@ -42,6 +42,8 @@ class Sync:
         self._apply = apply
         #: The control plane refused the credential as it stands, and, before that, the token in use.
         self._rejected = self._swapped = False
+        #: Set once the control plane has answered, and what it said is applied.
+        self.abreast = asyncio.Event()
         table = state.table
         #: Epoch and revision that the next poll acknowledges: never one that is only on disk.
         self._applied = (table.epoch, table.revision) if table and applied else NOTHING
@@ -70,7 +72,10 @@ class Sync:
             await self._join()
         began = asyncio.get_running_loop().time()
         news = await self._poll()
-        if not await self._take(news) and asyncio.get_running_loop().time() - began < HASTE_SECONDS:
+        taken = await self._take(news)
+        first = not self.abreast.is_set()
+        self.abreast.set()
+        if not taken and not first and asyncio.get_running_loop().time() - began < HASTE_SECONDS:
             await asyncio.sleep(HASTE_SECONDS)
 
     async def _join(self) -> None:
@@ -101,10 +106,12 @@ class Sync:
         credential = self._state.credential
         assert credential is not None  # _step has seen to it
         epoch, revision = self._applied
-        request = NodeSyncRequest(epoch=epoch, applied_revision=revision, wait_seconds=WAIT_SECONDS)
+        # The first answer shall come at once, whether or not it brings news.
+        wait = WAIT_SECONDS if self.abreast.is_set() else 0
+        request = NodeSyncRequest(epoch=epoch, applied_revision=revision, wait_seconds=wait)
         try:
             news = await self._link.call(
-                "nodes/sync", request, NodeSync, token=credential.token, timeout_seconds=WAIT_SECONDS + GRACE_SECONDS
+                "nodes/sync", request, NodeSync, token=credential.token, timeout_seconds=wait + GRACE_SECONDS
             )
         except Refused as error:
             if error.status == HTTPStatus.UNAUTHORIZED:

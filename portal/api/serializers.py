@@ -10,8 +10,10 @@ from egress.control.models import AssignmentStatus, EgressType
 from egress.control.overview import EgressOverview
 from egress.control.selectors import EgressView
 
+#: Active, but not for the app's containers on nodes whose network isn't supported.
+DEGRADED = "degraded"
 #: How far a dedicated egress got; an app without one is "off".
-STATES = ["off", *(status.value for status in AssignmentStatus if status != AssignmentStatus.RELEASED)]
+STATES = ["off", DEGRADED, *(status.value for status in AssignmentStatus if status != AssignmentStatus.RELEASED)]
 
 #: How many unknown keys an error names, and how much of each.
 NAMES_TOLD, NAME_LENGTH = 5, 40
@@ -38,7 +40,10 @@ class ProblemSerializer(serializers.Serializer[Any]):
 
 
 class EgressSerializer(serializers.Serializer[Any]):
-    """An app's egress: what is wished for (`type`), and how far it got (`state`)."""
+    """An app's egress: what is wished for (`type`), and how far it got (`state`).
+
+    `degraded` is active, but for the containers on nodes whose network isn't supported: these use shared addresses.
+    """
 
     type = serializers.ChoiceField(choices=EgressType.choices)
     dedicated_ips = DedicatedIpSerializer(many=True, source="ips")
@@ -48,6 +53,8 @@ class EgressSerializer(serializers.Serializer[Any]):
     @extend_schema_field(serializers.ChoiceField(choices=STATES))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_state(self, view: EgressView | EgressOverview) -> str:
         """Return the status; `off` without an assignment."""
+        if view.status == AssignmentStatus.ACTIVE and view.uncovered_nodes:
+            return DEGRADED
         return view.status or "off"
 
     @extend_schema_field(ProblemSerializer(allow_null=True))  # type: ignore[untyped-decorator]  # its types are skipped

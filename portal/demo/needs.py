@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from egress.lab.nodes import PLUGIN_FOLDERS
+from egress.lab.agents import PLUGIN_FOLDERS
 
 from .errors import StackError
 

@@ -27,6 +27,8 @@ class State:
     sentence: str = ""
 
 
+#: A sentence names at most so many nodes.
+NODES_NAMED = 3
 OFF = State(tone=Tone.OFF, label="Shared addresses", sentence="Dedicated egress is off.")
 ACTIVE = State(
     tone=Tone.OK,
@@ -55,11 +57,25 @@ _BY_STATUS = {
 
 def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
+    if view.uncovered_nodes and view.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}:
+        return _uncovered(view.uncovered_nodes)
     if view.status == AssignmentStatus.ACTIVE:
         return _active(view)
     if view.status in {"", AssignmentStatus.RELEASED}:
         return OFF
     return _BY_STATUS[AssignmentStatus(view.status)]
+
+
+def _uncovered(nodes: tuple[str, ...]) -> State:
+    """Return the state of an app that has containers where packets can't be steered."""
+    where = f"node {nodes[0]}" if len(nodes) == 1 else f"{len(nodes)} nodes ({', '.join(nodes[:NODES_NAMED])}"
+    where += "" if len(nodes) == 1 else ", …)" if len(nodes) > NODES_NAMED else ")"
+    return State(
+        tone=Tone.BAD,
+        label="Not on all nodes",
+        sentence=f"The app's containers on {where} use shared addresses: the network there doesn't allow dedicated "
+        "ones. Restart them on other nodes.",
+    )
 
 
 def _active(view: EgressView | EgressOverview) -> State:

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('control', '0001_initial'),
+        ('control', '0002_agent_tokens'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -48,6 +48,7 @@ class Runtime:
     """A container runtime on one node: conflist, result cache, containers that are network namespaces."""
 
     node: Node
+    control_plane: StandIn
     conflist: dict[str, Any]
     prefix: str
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -87,6 +88,17 @@ class Runtime:
             "result": result,
         }
         (self.node.cache_dir / f"{self.conflist['name']}-{name}-eth0").write_text(json.dumps(entry))
+
+    def install(self) -> None:
+        """Write the network's configuration where the agent looks for it, as an operator does."""
+        self.node.conf_dir.mkdir(exist_ok=True)
+        (self.node.conf_dir / "10-pods.conflist").write_text(json.dumps(self.conflist))
+
+    @property
+    def leases(self) -> list[str]:
+        """The addresses that are given out."""
+        folder = Path(self.conflist["plugins"][0]["ipam"]["dataDir"], "pods")
+        return sorted(path.name for path in folder.glob("10.*")) if folder.exists() else []
 
     def _execute(self, command: str, kind: str, config: dict[str, Any], name: str, namespace: str) -> bytes:
         executable = next(path for path in (self.node.plugin.parent / kind, DEBIAN / kind) if path.exists())
@@ -138,7 +150,7 @@ def runtime(request: pytest.FixtureRequest, folder: Path) -> Iterator[Runtime]:
         ipam = {"type": "host-local", "subnet": f"10.244.{number}.0/24", "dataDir": str(folder / "ipam")}
         main = {**MAIN[request.param], "ipam": ipam}
         conflist = conflist_with_plugin({"cniVersion": "1.0.0", "name": "pods", "plugins": [main, {"type": "portmap"}]})
-        yield Runtime(node, conflist, prefix, made=made)
+        yield Runtime(node, control_plane, conflist, prefix, made=made)
 
 
 @pytest.fixture

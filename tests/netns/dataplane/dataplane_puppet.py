@@ -255,6 +255,9 @@ class Deeds:
     def pod_removed(self, wish: dict, address: str) -> None:
         self.dataplane.pod_removed(_wish(wish), address)
 
+    def unsure(self) -> None:
+        self.dataplane.unsure()
+
     def uninstall(self) -> None:
         self.dataplane.uninstall()
 

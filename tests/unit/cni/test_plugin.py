@@ -321,10 +321,20 @@ def test_a_list_that_cannot_be_read_holds_everything_back(node: Node) -> None:
     assert node.call("ADD", net_config(ptp_result()), namespace="docs").json["code"] == 11
 
 
-def test_a_thawed_agent_knows_who_started_meanwhile(running: Node) -> None:
+def test_a_thawed_agent_looks_at_once_who_started_meanwhile(running: Node, own_netns: str) -> None:
+    """It looks into the runtime's notes: its queue tells only what was asked, not what came of it."""
+    gone = ptp_result("10.244.1.5")
     with frozen(running):
-        assert running.call("ADD", net_config(ptp_result()), namespace="docs").code == 0
-    wait_for(lambda: "10.244.1.5" in running.wish["pods"], "the queued call is done")
+        assert running.call("ADD", net_config(gone), namespace="docs", container="gone").code == 0
+        running.call("DEL", net_config(gone), namespace="docs", container="gone")
+        here = ptp_result("127.0.0.1", netns=own_netns)
+        assert running.call("ADD", net_config(here), namespace="docs", netns=own_netns).code == 0
+        entry = {"kind": "cniCacheV1", "containerId": "c1", "ifName": "eth0", "networkName": "pods", "result": here}
+        entry |= {"netns": own_netns, "cniArgs": [["K8S_POD_NAMESPACE", "docs"]]}
+        (running.cache_dir / "pods-c1-eth0").write_text(json.dumps(entry))
+    wait_for(lambda: running.wish["pods"].keys() == {"127.0.0.1"}, "it knows the one that is there")
+    assert "CNI ADD of gone came too late" in running.log
+    assert all("10.244.1.5" not in each.get("pods", {}) for each in running.record)
 
 
 def test_an_enabled_container_starts_when_the_agent_thaws_in_time(running: Node) -> None:

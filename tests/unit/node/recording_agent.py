@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from egress.netkit.desired import Observed, Pod, Wish
-from egress.node import steward
+from egress.node import canary, network, steward
 from egress.node.agent import Agent
 from egress.node.config import read_config
 from egress.node.reports import Health
@@ -49,6 +49,9 @@ class Recorder:
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         self._note("pod_removed", wish, address)
+
+    def unsure(self) -> None:
+        pass
 
     def close(self) -> None:
         with self._path.open("a") as file:
@@ -93,7 +96,8 @@ async def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     # A minute's worth of looking after things in seconds.
-    steward.REST_SECONDS = steward.LOOK_SECONDS = 2.0
+    steward.REST_SECONDS = steward.LOOK_SECONDS = network.LOOK_SECONDS = network.RETRY_SECONDS = 2.0
+    canary.WATCH_SECONDS = 2.0
     await Agent(read_config(arguments.config), lambda: Recorder(arguments.record), Blind).run()
 
 

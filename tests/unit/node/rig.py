@@ -223,6 +223,8 @@ class Node:
     netns: str = ""
     #: A command that the agent runs under.
     under: Sequence[str] = ()
+    #: Whether the agent is to prove its network, which takes a conflist in `conf_dir`.
+    canary: bool = False
     agent: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
@@ -230,6 +232,7 @@ class Node:
         self.run_dir = self.directory / "run"
         self.state_dir = self.directory / "state"
         self.cache_dir = self.directory / "results"
+        self.conf_dir = self.directory / "net.d"
         self.record_file = self.directory / "record"
         self.log_file = self.directory / "log"
         self.cache_dir.mkdir(parents=True)
@@ -253,6 +256,9 @@ class Node:
             "state_dir": str(self.state_dir),
             "run_dir": str(self.run_dir),
             "cni_cache_dir": str(self.cache_dir),
+            "cni_conf_dir": str(self.conf_dir),
+            "cni_bin_dirs": [str(self.directory / "bin"), "/usr/lib/cni"],
+            "canary": self.canary,
         }
 
     def start(self, *, real: bool = False) -> None:

@@ -18,9 +18,14 @@ async def echo(env: Mapping[str, str], stdin: bytes) -> Answer:
     return Answer(0, json.dumps([dict(env), stdin.decode()]).encode())
 
 
-def served(folder: Path, talk: Callable[[Path], Awaitable[None]], answer: cni_server.Handler = echo) -> None:
+def served(
+    folder: Path,
+    talk: Callable[[Path], Awaitable[None]],
+    answer: cni_server.Handler = echo,
+    missed: Callable[[], None] = lambda: None,
+) -> None:
     async def run() -> None:
-        server = CniServer(folder / "run" / "cni.sock", answer)
+        server = CniServer(folder / "run" / "cni.sock", answer, missed)
         await server.start()
         try:
             await talk(folder / "run" / "cni.sock")
@@ -164,3 +169,36 @@ def test_a_stale_socket_is_replaced_and_none_is_left(folder: Path) -> None:
 
     served(folder, talk)
     assert list((folder / "run").iterdir()) == []
+
+
+def test_who_has_hung_up_is_not_answered_but_counts_as_missed(folder: Path) -> None:
+    """As after a freeze: the runtime has gone on, and what it asked for then may be undone by now."""
+    answered: list[str] = []
+    missed: list[None] = []
+
+    async def note(env: Mapping[str, str], _stdin: bytes) -> Answer:
+        answered.append(env["CNI_COMMAND"])
+        return Answer()
+
+    async def talk(path: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.connect(str(path))
+            gone.sendall(b"SG1 15 0\nCNI_COMMAND=ADD")
+        while not missed:
+            await asyncio.sleep(0.01)
+        await ask(path, b"SG1 15 0\nCNI_COMMAND=DEL", end=True)
+
+    served(folder, talk, note, lambda: missed.append(None))
+    assert answered == ["DEL"]
+    assert len(missed) == 1
+
+
+def test_who_is_turned_away_counts_as_missed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cni_server, "MAX_CALLS", 0)
+    missed: list[None] = []
+
+    async def talk(path: Path) -> None:
+        assert await ask(path, b"SG1 0 0\n") == b""
+
+    served(folder, talk, missed=lambda: missed.append(None))
+    assert len(missed) == 1

@@ -1,4 +1,4 @@
-"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container | fault`."""
+"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container | bypass | fault`."""
 
 import sys
 from argparse import ArgumentParser
@@ -38,6 +38,9 @@ class Command(BaseCommand):
             each.add_argument("--node", default="", help="only on this node")
         start.add_argument("--node", required=True)
         execute.add_argument("command", nargs="+", metavar="-- CMD", help="what to run, after two dashes")
+        bypass = actions.add_parser("bypass", help="make a node's network one that dedicated egress can't work on")
+        bypass.add_argument("node", metavar="NODE")
+        bypass.add_argument("switch", choices=("on", "off"))
         _add_fault(actions.add_parser("fault", help="make the cloud's API fail; list what waits, or clear it"))
 
     def handle(self, *, action: str, **options: Any) -> None:
@@ -72,6 +75,9 @@ class Command(BaseCommand):
     def _stop_container(self, lab: LabClient, options: dict[str, Any]) -> None:
         for name in lab.stop_container(namespace_of(options["app"]), node=options["node"]):
             self.stdout.write(name)
+
+    def _bypass(self, lab: LabClient, options: dict[str, Any]) -> None:
+        lab.bypass(options["node"], on=options["switch"] == "on")
 
     def _fault(self, lab: LabClient, options: dict[str, Any]) -> None:
         match options["kind"]:
