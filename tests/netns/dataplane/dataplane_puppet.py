@@ -96,11 +96,11 @@ class Deeds:
         except OSError as error:
             return type(error).__name__ if error.errno is None else os.strerror(error.errno)
 
-    def tell(self, name: str, to: str, port: int) -> None:
+    def tell(self, name: str, to: str, port: int, text: str = "tell") -> None:
         """Send one datagram from the kept socket `name`, waiting for nothing."""
         if name not in self.sockets:
             self.sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sockets[name].sendto(b"tell", (to, port))
+        self.sockets[name].sendto(text.encode(), (to, port))
 
     def spoof(self, source: str, to: str, port: int, count: int = 5) -> None:
         """Send UDP datagrams with a false source address."""
@@ -132,6 +132,22 @@ class Deeds:
         frame = everyone + own + b"\x08\x06" + body + everyone + socket.inet_aton(target)
         for _ in range(3):
             wire.send(frame)
+
+    def send_frames(self, frames: list[str]) -> None:
+        """Send whole frames, in hex, from eth0."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("eth0", 0))
+            for frame in frames:
+                wire.send(bytes.fromhex(frame))
+
+    def hang_up(self, name: str) -> None:
+        """End the kept connection `name` at once, without the handshake that would come after."""
+        with self.sockets.pop(name) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def port_of(self, name: str) -> int:
+        """Return the port that the kept connection `name` has here."""
+        return self.sockets[name].getsockname()[1]
 
     def hammer(self, to: str, port: int) -> None:
         """Ask again and again, by TCP and UDP, until `hammered`."""
@@ -224,6 +240,28 @@ class Deeds:
         time.sleep(0.05)
         counts, self.seen = dict(self.seen), collections.Counter()
         return counts
+
+    def watch(self, interfaces: list[str]) -> None:
+        """Keep what arrives on each of `interfaces`: IP packets that aren't a link's own business."""
+        self.kept: list[tuple[str, str]] = []
+        for interface in interfaces:
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            wire.bind((interface, 0))
+            threading.Thread(target=self._keep, args=(wire, interface), daemon=True).start()
+
+    def _keep(self, wire: socket.socket, interface: str) -> None:
+        while True:
+            frame, address = wire.recvfrom(2000)
+            packet = frame[14:]
+            linkwide = address[1] == 0x86DD and (packet[24] == 0xFF or packet[8:10] == b"\xfe\x80")
+            if address[2] != socket.PACKET_OUTGOING and address[1] in {0x0800, 0x86DD} and not linkwide:
+                self.kept.append((interface, packet.hex()))
+
+    def watched(self) -> list[tuple[str, str]]:
+        """Return what was kept since the last call, as (interface, packet in hex)."""
+        kept, self.kept = self.kept, []
+        return kept
 
     # --- a node's
 
