@@ -332,11 +332,13 @@ def _tables(wish: Wish, local: Local, base: _Applied) -> dict[str, Table]:
     known = base.wish
     if wish.settings != known.settings or (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
         chains = inet_chains(wish, local)
+    bridged = bridge.sets
     if wish.settings != known.settings or wish.routes is not known.routes:
         sets = {**sets, **cluster_sets(wish)}
+        bridged = {**bridged, "not_internet": sets["not_internet"]}
     return {
         "inet": replace(inet, chains=chains, sets={**sets, **inet_sets(local)}),
-        "bridge": replace(bridge, sets={**bridge.sets, **bridge_sets(local)}),
+        "bridge": replace(bridge, sets={**bridged, **bridge_sets(local)}),
     }
 
 

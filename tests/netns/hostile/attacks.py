@@ -156,7 +156,9 @@ def answers_in_the_internets_name(scene: Scene) -> Iterator[bytes]:
         for flags, payload in ((f.PSH_ACK, f.EVIL), (f.RST | f.ACK, b"")):
             segment = f.tcp(OBSERVER, to, (80, tcp_port), flags, payload=payload, **numbers)
             yield scene.frame(f.ip(OBSERVER, to, f.TCP, segment))
-        yield scene.frame(f.ip(OBSERVER, to, f.UDP, f.udp(OBSERVER, to, 80, udp_port)))
+        answer = f.ip(OBSERVER, to, f.UDP, f.udp(OBSERVER, to, 80, udp_port))
+        yield scene.frame(answer)
+        yield f.ethernet(scene.victim.mac, scene.me.mac, 0x0800, answer)
 
 
 @attack
