@@ -87,13 +87,14 @@ class Connections:
             self._conntrack.delete_from(address)
         self._used.add(address)
 
-    def died(self, address: str) -> None:
-        """Delete those of the pod that was removed from `address`, which is shut in and so can begin no more.
+    def died(self, address: str, *, shut_in: bool) -> None:
+        """Delete those of the pod that was removed from `address`.
 
-        Thus the walk is the remover's: the heir needs none.
+        One that is shut in can begin no more: thus the walk is the remover's, and the heir needs none.
         """
         self._conntrack.delete_from(address)
-        self._used.discard(address)
+        if shut_in:
+            self._used.discard(address)
 
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""

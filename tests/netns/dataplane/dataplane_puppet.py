@@ -5,6 +5,7 @@ with the source address that it sees and sniffs the wire, a node drives a `Datap
 """
 
 import collections
+import contextlib
 import json
 import os
 import selectors
@@ -63,6 +64,9 @@ class Deeds:
         self.sockets: dict[str, socket.socket] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.dataplane = None
+        #: A server's open connections, and by what it speaks to each asker by datagrams.
+        self.talks: list[socket.socket] = []
+        self.askers: dict[tuple, socket.socket] = {}
 
     # --- a pod's
 
@@ -101,6 +105,13 @@ class Deeds:
         if name not in self.sockets:
             self.sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sockets[name].sendto(text.encode(), (to, port))
+
+    def tell_marked(self, to: str, port: int, mark: int, source: str = "") -> None:
+        """Send one datagram with a mark of one's own, from `source` if it isn't empty."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, 36, mark)  # SO_MARK
+            sender.bind((source, 0))
+            sender.sendto(b"EVIL-PAYLOAD", (to, port))
 
     def spoof(self, source: str, to: str, port: int, count: int = 5) -> None:
         """Send UDP datagrams with a false source address."""
@@ -149,6 +160,16 @@ class Deeds:
         """Return the port that the kept connection `name` has here."""
         return self.sockets[name].getsockname()[1]
 
+    def flood(self, to: str, port: int) -> None:
+        """Send datagrams from ever new ports until this process ends."""
+        threading.Thread(target=self._flood, args=(to, port), daemon=True).start()
+
+    @staticmethod
+    def _flood(to: str, port: int) -> None:
+        while True:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"flood", (to, port))
+
     def hammer(self, to: str, port: int) -> None:
         """Ask again and again, by TCP and UDP, until `hammered`."""
         self.hammering = True
@@ -184,6 +205,7 @@ class Deeds:
     def _accept(self, listener: socket.socket) -> None:
         while True:
             connection, address = listener.accept()
+            self.talks.append(connection)
             threading.Thread(target=self._talk, args=(connection, address[0]), daemon=True).start()
 
     @staticmethod
@@ -195,12 +217,21 @@ class Deeds:
             except OSError:
                 return
 
-    @staticmethod
-    def _echo(datagrams: socket.socket) -> None:
+    def _echo(self, datagrams: socket.socket) -> None:
         while True:
             said, address = datagrams.recvfrom(200)
+            self.askers[address] = datagrams
             if said != b"tell":
                 datagrams.sendto(address[0].encode(), address)
+
+    def push(self) -> None:
+        """Say something to everybody who ever asked, as a server's keepalive does."""
+        for talk in tuple(self.talks):
+            with contextlib.suppress(OSError):
+                talk.sendall(b"still there?\n")
+        for address, datagrams in tuple(self.askers.items()):
+            with contextlib.suppress(OSError):
+                datagrams.sendto(b"still there?", address)
 
     def answer_probes(self, host: str, key: str) -> None:
         """Answer nodes' probes at `host` as a gateway that forwards does."""
@@ -295,6 +326,40 @@ class Deeds:
 
     def uninstall(self) -> None:
         self.dataplane.uninstall()
+
+
+    def probe(self, targets: dict[str, str], key: str, interface: str) -> None:
+        """Probe gateways, as the agent does, until `probe_no_more`."""
+        import asyncio
+
+        from egress.node.prober import Prober
+
+        self.prober = Prober(lambda: None, interface=interface)
+        self.prober.set_targets(targets, key)
+        self.loop = asyncio.new_event_loop()
+        self.probing = self.loop.create_task(self.prober.run())
+
+        def run() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                self.loop.run_until_complete(self.probing)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def probed(self) -> list[str]:
+        """Return the verdicts that were in force at one time or another during the next second."""
+        seen = set()
+        for _ in range(100):
+            seen |= set(self.prober.health().values())
+            time.sleep(0.01)
+        return sorted(seen)
+
+    def probed_from(self) -> int:
+        """Return the port that probes leave from: the one open datagram socket that nobody else here made."""
+        lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+        return max(int(line.split()[1].partition(":")[2], 16) for line in lines)
+
+    def probe_no_more(self) -> None:
+        self.loop.call_soon_threadsafe(self.probing.cancel)
 
 
 def _told(seen: object) -> dict:

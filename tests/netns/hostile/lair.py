@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataplane_world import METADATA, OBSERVER, World, route
+from dataplane_world import METADATA, OBSERVER, World, route, run
 from frames import EVIL, RST, TCP, ethernet
 
 #: Where honest signs of life go: nobody answers there.
@@ -88,14 +88,44 @@ class Lair(World):
         self.places[name] = Place(name, address, pod["mac"], mac, pod["interface"])
         return self.places[name]
 
+    def vanish(self, name: str) -> None:
+        """End a pod at once: its connections stay open for the other end."""
+        self.ip("n1", f"link del {self.pods[name]['interface']}")
+        self.leave(name)
+
+    def leave(self, name: str) -> None:
+        """End a pod's process and namespace, after its interface or not."""
+        self[name].kill()
+        del self.puppets[name], self.pods[name]
+        run("ip", "netns", "del", self.ns(name))
+        self.names.remove(name)
+
+    def here(self, *without: str) -> dict:
+        """Return the wish with all pods but these."""
+        return self.wish(routes=(route(),), pods=tuple(name for name in self.pods if name not in without))
+
+    def add_pod(self, name: str, app: str, address: str, *, bridged: bool, without: str = "") -> Place:
+        """Do what ADD does: the pod's network, then the data plane; `without` is who has lost its address by that."""
+        place = self.settle(name, app, address, bridged=bridged)
+        self["n1"]("pod_added", wish=self.here(without), pod=self.pods[name])
+        return place
+
+    def remove_pod(self, name: str) -> None:
+        """Do what DEL does first."""
+        self["n1"]("pod_removed", wish=self.here(name), address=self.pods[name]["address"])
+
     def send(self, name: str, *frames: bytes) -> None:
         """Have pod `name` send whole frames."""
         self[name]("send_frames", frames=[frame.hex() for frame in frames])
 
     def send_packets(self, name: str, *packets: bytes) -> None:
         """Have pod `name` send IPv4 packets to its router."""
+        self.send(name, *(self.frame_of(name, packet) for packet in packets))
+
+    def frame_of(self, name: str, packet: bytes) -> bytes:
+        """Return the frame in which pod `name` sends an IPv4 packet to its router."""
         place = self.places[name]
-        self.send(name, *(ethernet(place.router, place.mac, 0x0800, packet) for packet in packets))
+        return ethernet(place.router, place.mac, 0x0800, packet)
 
     def show_sign(self, *names: str, seconds: float = 20) -> list[Packet]:
         """Have each pod send an honest datagram, wait until all were seen outside, and return all else that was.
