@@ -71,7 +71,7 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
         "spoof": Chain(_hook("filter", "prerouting", "raw - 160"), _spoof(wish)),
         "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(wish, layout)),
         "unrouted": Chain("", _unrouted(layout)),
-        "forward": Chain(_hook("filter", "forward", "filter - 10"), _FORWARD),
+        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish)),
         "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
         "check": Chain(_hook("filter", "postrouting", "srcnat + 10"), _check(wish, layout)),
         "shared": Chain("", (_set_mark("meta", layout, layout.shared), "accept")),
@@ -184,7 +184,6 @@ def _set_mark(where: str, layout: MarkLayout, value: int) -> str:
     return f"{where} mark set {where} mark & {layout.keep:#010x} | {value:#010x}"
 
 
-
 def _spoof(wish: Wish) -> tuple[str, ...]:
     """Return what holds before conntrack, so that a false packet makes and meets no entry.
 
@@ -201,8 +200,17 @@ def _spoof(wish: Wish) -> tuple[str, ...]:
     )
 
 
-#: Probes and diverted packets are the node's own business: forwarded ones to a gateway's address are a pod's.
-_FORWARD = ("ip daddr @gateways counter reject with icmpx admin-prohibited",)
+def _forward(wish: Wish) -> tuple[str, ...]:
+    """Return who may not pass: probes are the node's own business, so what is forwarded to a gateway is a pod's.
+
+    A source-routed packet, where the node honours those, gets its next destination only after this.
+    """
+    leg = f'oifname "{wish.private_interface}"'
+    return (
+        "ip daddr @gateways counter reject with icmpx admin-prohibited",
+        f"{leg} ip option lsrr exists counter drop",
+        f"{leg} ip option ssrr exists counter drop",
+    )
 
 
 def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ class Deeds:
         self.sockets: dict[str, socket.socket] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.dataplane = None
+        self.kept: list[tuple[str, str]] = []
+        self.watching: set[str] = set()
         #: A server's open connections, and by what it speaks to each asker by datagrams.
         self.talks: list[socket.socket] = []
         self.askers: dict[tuple, socket.socket] = {}
@@ -274,8 +276,8 @@ class Deeds:
 
     def watch(self, interfaces: list[str]) -> None:
         """Keep what arrives on each of `interfaces`: IP packets that aren't a link's own business."""
-        self.kept: list[tuple[str, str]] = []
-        for interface in interfaces:
+        for interface in set(interfaces) - self.watching:
+            self.watching.add(interface)
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
             wire.bind((interface, 0))
@@ -326,7 +328,6 @@ class Deeds:
 
     def uninstall(self) -> None:
         self.dataplane.uninstall()
-
 
     def probe(self, targets: dict[str, str], key: str, interface: str) -> None:
         """Probe gateways, as the agent does, until `probe_no_more`."""

@@ -52,9 +52,12 @@ def ip(
     options += b"\0" * (-len(options) % 4)
     words = 5 + len(options) // 4
     fragment = (offset // 8) | (0x2000 if more else 0)
-    head = struct.pack(
-        ">BBHHHBBH", 0x40 | words, 0, words * 4 + len(payload), number, fragment, ttl, protocol, 0
-    ) + socket.inet_aton(source) + socket.inet_aton(to) + options
+    head = (
+        struct.pack(">BBHHHBBH", 0x40 | words, 0, words * 4 + len(payload), number, fragment, ttl, protocol, 0)
+        + socket.inet_aton(source)
+        + socket.inet_aton(to)
+        + options
+    )
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + payload
 
 
@@ -65,7 +68,9 @@ def udp(source: str, to: str, sport: int, dport: int, payload: bytes = EVIL) -> 
     return head[:6] + struct.pack(">H", total) + payload
 
 
-def tcp(source: str, to: str, ports: tuple[int, int], flags: int, *, seq: int = 1, ack: int = 0, payload: bytes = b"") -> bytes:
+def tcp(
+    source: str, to: str, ports: tuple[int, int], flags: int, *, seq: int = 1, ack: int = 0, payload: bytes = b""
+) -> bytes:
     head = struct.pack(">HHIIBBHHH", *ports, seq % 2**32, ack % 2**32, 0x50, flags, 65000, 0, 0)
     total = checksum(_pseudo(source, to, TCP, len(head + payload)) + head + payload)
     return head[:16] + struct.pack(">H", total) + head[18:] + payload

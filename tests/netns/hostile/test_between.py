@@ -55,7 +55,7 @@ def test_a_neighbours_first_fragment_never_leaves_with_the_victims_rest(lair: La
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["station stolen", "station forgotten"])
-def test_what_is_for_a_pod_on_a_bridge_is_never_overheard(lair: Lair, silent: bool) -> None:
+def test_what_is_for_a_pod_on_a_bridge_is_never_overheard(lair: Lair, *, silent: bool) -> None:
     at = scene(lair, "blog2", "shop2")
     assert lair["shop2"]("open", name="udp", to=OBSERVER, port=80, kind="udp") == A
     lair["blog2"]("watch", interfaces=["eth0"])
@@ -123,8 +123,11 @@ def test_no_protocol_of_an_enabled_pod_takes_the_shared_path(lair: Lair, pod: st
     packets = [f.ip(me.address, OBSERVER, kind, inner) for kind in (f.IPIP, f.IPV6_IN_IP, f.GRE, f.ESP, 132, 136, 200)]
     packets += [f.ip(me.address, OBSERVER, f.ICMP, f.icmp(8, 0, 1))]
     packets += [f.ip(me.address, OBSERVER, f.UDP, f.udp(me.address, OBSERVER, 1, 2), options=f.route_option(7, NODE))]
-    packets += [f.ip(me.address, to, f.UDP, f.udp(me.address, to, 1, 2), options=f.route_option(kind, OBSERVER))
-                for kind in (f.LOOSE, f.STRICT) for to in (NODE, BRIDGE, OBSERVER)]
+    packets += [
+        f.ip(me.address, to, f.UDP, f.udp(me.address, to, 1, 2), options=f.route_option(kind, OBSERVER))
+        for kind in (f.LOOSE, f.STRICT)
+        for to in (NODE, BRIDGE, OBSERVER)
+    ]
     lair.sh("n1", "sysctl", "-qw", "net.ipv4.conf.all.accept_source_route=1")
     lair.send_packets(pod, *packets)
     twice = ((VLAN, 0), (VLAN, 0))
@@ -144,7 +147,8 @@ def test_a_neighbour_with_many_connections_costs_the_victim_none(lair: Lair) -> 
     lair.hush("shop1", "blog1")
     for block in range(10):
         lair.send(
-            "blog1", *(at.frame(at.datagram(at.me.address, sport=1024 + block * 1000 + n, dport=9)) for n in range(1000))
+            "blog1",
+            *(at.frame(at.datagram(at.me.address, sport=1024 + block * 1000 + n, dport=9)) for n in range(1000)),
         )
     assert lair["shop1"]("say", name="tcp") == A
     assert lair["shop1"]("ask", to=OBSERVER, port=80) == A

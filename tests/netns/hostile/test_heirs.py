@@ -67,7 +67,7 @@ def silence(lair: Lair, name: str, *others: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["DEL came", "DEL never came"])
 @pytest.mark.parametrize("moved", [False, True], ids=["same kind", "other kind"])
 def test_an_heir_meets_nothing_of_the_dead(
-    lair: Lair, address: str, before: str, after: str, bridged: bool, told: bool, moved: bool
+    lair: Lair, address: str, *, before: str, after: str, bridged: bool, told: bool, moved: bool
 ) -> None:
     paths = {"shop": A, "blog": N1}
     lair.add_pod("old", before, address, bridged=bridged)
@@ -84,7 +84,7 @@ def test_an_heir_meets_nothing_of_the_dead(
 @pytest.mark.parametrize("told", [True, False], ids=["DEL came", "DEL never came"])
 @pytest.mark.parametrize("moved", [False, True], ids=["same kind", "other kind"])
 def test_who_lives_on_after_its_address_has_an_heir_gets_nothing_out(
-    lair: Lair, address: str, before: str, after: str, bridged: bool, told: bool, moved: bool
+    lair: Lair, address: str, *, before: str, after: str, bridged: bool, told: bool, moved: bool
 ) -> None:
     lair.add_pod("old", before, address, bridged=bridged)
     begin(lair, "old", {"shop": A, "blog": N1}[before])
@@ -102,8 +102,10 @@ def test_who_lives_on_after_its_address_has_an_heir_gets_nothing_out(
 
 @KINDS
 @pytest.mark.parametrize("app", ["shop", "blog"])
-def test_an_interfaces_name_used_again_is_another_interface(lair: Lair, address: str, app: str, bridged: bool) -> None:
-    """Some networks name it after the pod: one that starts anew under its name must not be shut in for its forerunner."""
+def test_an_interfaces_name_used_again_is_another_interface(
+    lair: Lair, address: str, app: str, *, bridged: bool
+) -> None:
+    """Some networks name it after the pod: one that starts anew under its name isn't shut in for its forerunner."""
     lair.add_pod("named", app, address, bridged=bridged)
     lair.remove_pod("named")
     lair.vanish("named")
@@ -114,7 +116,7 @@ def test_an_interfaces_name_used_again_is_another_interface(lair: Lair, address:
 @KINDS
 @pytest.mark.parametrize("told", [True, False], ids=["DEL came", "DEL never came"])
 def test_a_new_agent_keeps_shut_in_who_is_gone_while_the_interface_stands(
-    lair: Lair, address: str, bridged: bool, told: bool
+    lair: Lair, address: str, *, bridged: bool, told: bool
 ) -> None:
     lair.add_pod("old", "shop", address, bridged=bridged)
     begin(lair, "old", A)
@@ -136,7 +138,7 @@ def test_a_new_agent_keeps_shut_in_who_is_gone_while_the_interface_stands(
 
 
 @KINDS
-def test_a_frozen_agent_hands_no_pair_to_an_heir(lair: Lair, address: str, bridged: bool) -> None:
+def test_a_frozen_agent_hands_no_pair_to_an_heir(lair: Lair, address: str, *, bridged: bool) -> None:
     lair.add_pod("old", "shop", address, bridged=bridged)
     begin(lair, "old", A)
     frozen = lair["n1"].process
@@ -153,7 +155,7 @@ def test_a_frozen_agent_hands_no_pair_to_an_heir(lair: Lair, address: str, bridg
 
 @KINDS
 @pytest.mark.parametrize("app", ["shop", "blog"])
-def test_what_is_under_way_during_del_leaves_no_entry(lair: Lair, address: str, app: str, bridged: bool) -> None:
+def test_what_is_under_way_during_del_leaves_no_entry(lair: Lair, address: str, app: str, *, bridged: bool) -> None:
     lair.add_pod("old", app, address, bridged=bridged)
     lair["old"]("flood", to=OBSERVER, port=9)
     lair.remove_pod("old")
