@@ -53,15 +53,16 @@ class Pair:
 class Local:
     """All that this node holds for its own pods.
 
-    `pods` are those whose namespace has a route, with their pair and whether it is active. `leaving` are pods of any
-    namespace that were removed while their interface still stands: nothing from there may pass as a stranger's, or be
-    left to whoever gets the address next.
+    `pods` are those whose namespace has a route, with their pair and whether it is active; `others` have none.
+    `leaving` are pods of any namespace that were removed while their interface still stands: nothing from there may
+    pass as a stranger's, or be left to whoever gets the address next. One whose address has an heir has none itself.
     """
 
     pods: tuple[tuple[Pod, int, bool], ...]
     pairs: tuple[Pair, ...]
     gateways: tuple[Gateway, ...]
     earlier: frozenset[str]
+    others: tuple[Pod, ...] = ()
     leaving: tuple[Pod, ...] = ()
 
 
@@ -101,6 +102,7 @@ def localize(wish: Wish, memory: Memory, bearing: Iterable[int] = ()) -> tuple[L
         pairs=tuple(_pair(route, marks, wish) for _, route in sorted(routes.items())),
         gateways=tuple(Gateway(id=key, address=addresses[key], number=marks[key]) for key in sorted(marks)),
         earlier=frozenset(memory.earlier) & {pod.address for pod, route in pods if route.state == "active"},
+        others=tuple(pod for pod in wish.pods.values() if pod.namespace not in routes),
     )
     return local, replace(memory, marks=marks, addresses=addresses)
 

@@ -102,7 +102,8 @@ def guard_rules(wish: Wish, local: Local) -> frozenset[Rule]:
     """Return the rule for each pod whose internet traffic must not take the shared path."""
     priority, table = wish.settings.rule_priority + GUARD_PLACE, wish.settings.table_base + GUARD_PLACE
     pods = [*(pod for pod, _, active in local.pods if active), *local.leaving]
-    return frozenset(Rule(priority=priority, action="lookup", target=table, source=pod.address) for pod in pods)
+    addresses = {pod.address for pod in pods if pod.address}
+    return frozenset(Rule(priority=priority, action="lookup", target=table, source=each) for each in addresses)
 
 
 def guard_routes(wish: Wish) -> set[RouteEntry]:

@@ -9,7 +9,7 @@ rest to the chain of the pod's pair; that restores the gateway of a known connec
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .desired import Wish
+from .desired import Pod, Wish
 from .local import Gateway, Local, Pair, not_internet
 from .marks import MarkLayout
 
@@ -51,10 +51,16 @@ def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> 
     """Return the table that keeps bridge ports honest; `bridge_addresses` are those of the node's own bridges."""
     layout = MarkLayout(wish.settings.mark_mask)
     hosts = {"hosts": Set("set", "type ipv4_addr;", bridge_addresses)}
+    cluster = {"not_internet": cluster_sets(wish)["not_internet"]}
     return Table(
         "bridge",
-        {"spoof": Chain(_hook("filter", "prerouting", "dstnat"), _bridge_rules(layout))},
-        {**hosts, **bridge_sets(local)},
+        {
+            "spoof": Chain(_hook("filter", "prerouting", "dstnat"), _bridge_rules(layout)),
+            "inward": Chain(_hook("filter", "input", "filter"), _INWARD),
+            "across": Chain(_hook("filter", "forward", "filter"), _ACROSS),
+            "deliver": Chain(_hook("filter", "postrouting", "srcnat"), _DELIVER),
+        },
+        {**hosts, **cluster, **bridge_sets(local)},
     )
 
 
@@ -62,10 +68,10 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
     """Return the chains of table inet, those per gateway and pair included."""
     layout = MarkLayout(wish.settings.mark_mask)
     chains = {
-        "spoof": Chain(_hook("filter", "prerouting", "raw - 10"), _SPOOF),
-        "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(layout)),
+        "spoof": Chain(_hook("filter", "prerouting", "raw - 160"), _spoof(wish)),
+        "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(wish, layout)),
         "unrouted": Chain("", _unrouted(layout)),
-        "forward": Chain(_hook("filter", "forward", "filter - 10"), _FORWARD),
+        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish)),
         "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
         "check": Chain(_hook("filter", "postrouting", "srcnat + 10"), _check(wish, layout)),
         "shared": Chain("", (_set_mark("meta", layout, layout.shared), "accept")),
@@ -86,16 +92,17 @@ def inet_sets(local: Local) -> dict[str, Set]:
     pods = [*(pod for pod, _, _ in local.pods), *local.leaving]
     unrouted = [*(pod for pod, _, active in local.pods if active), *local.leaving]
     return {
-        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod in pods)),
+        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod in pods if pod.address)),
         "places": Set(
             "set",
             "type ifname . ipv4_addr;",
-            frozenset(_place(pod.bridge or pod.interface, pod.address) for pod in pods),
+            frozenset(_place(_routed(pod), pod.address) for pod in (*pods, *local.others) if pod.address),
         ),
         "interfaces": Set("set", "type ifname;", frozenset(_quoted(pod.interface) for pod in pods if not pod.bridge)),
         "unrouted_interfaces": Set(
             "set", "type ifname;", frozenset(_quoted(pod.interface) for pod in unrouted if not pod.bridge)
         ),
+        "others": Set("set", "type ifname;", frozenset(_quoted(_routed(pod)) for pod in local.others)),
         "earlier": Set("set", "type ipv4_addr;", local.earlier),
         "pods": Set(
             "map",
@@ -109,16 +116,19 @@ def bridge_sets(local: Local) -> dict[str, Set]:
     """Return the sets of table bridge that pods here have elements in."""
     ports = [(pod, active) for pod, _, active in local.pods if pod.bridge]
     ports += [(pod, True) for pod in local.leaving if pod.bridge]
+    others = [pod for pod in local.others if pod.bridge]
+    placed = [*(pod for pod, _ in ports if pod.address), *others]
     known = [pod for pod, _ in ports if pod.mac]
     return {
-        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod, _ in ports)),
+        "guarded": Set("set", "type ipv4_addr;", frozenset(pod.address for pod, _ in ports if pod.address)),
         "places": Set(
-            "set", "type ifname . ipv4_addr;", frozenset(_place(pod.interface, pod.address) for pod, _ in ports)
+            "set", "type ifname . ipv4_addr;", frozenset(_place(pod.interface, pod.address) for pod in placed)
         ),
         "ports": Set("set", "type ifname;", frozenset(_quoted(pod.interface) for pod, _ in ports)),
         "unrouted_ports": Set(
             "set", "type ifname;", frozenset(_quoted(pod.interface) for pod, active in ports if active)
         ),
+        "other_ports": Set("set", "type ifname;", frozenset(_quoted(pod.interface) for pod in others)),
         "stations": Set("set", "type ether_addr;", frozenset(pod.mac.lower() for pod in known)),
         "station_places": Set(
             "set", "type ifname . ether_addr;", frozenset(_place(pod.interface, pod.mac.lower()) for pod in known)
@@ -161,6 +171,11 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
+def _routed(pod: Pod) -> str:
+    """Return the interface by which the node routes to and from `pod`."""
+    return pod.bridge or pod.interface
+
+
 def _place(interface: str, address: str) -> str:
     return f"{_quoted(interface)} . {address}"
 
@@ -169,18 +184,42 @@ def _set_mark(where: str, layout: MarkLayout, value: int) -> str:
     return f"{where} mark set {where} mark & {layout.keep:#010x} | {value:#010x}"
 
 
-#: Before conntrack, so that a spoofed packet makes and meets no entry.
-_SPOOF = (
-    "ip saddr @guarded iifname . ip saddr != @places counter drop",
-    "iifname @interfaces iifname . ip saddr != @places counter drop",
-)
+def _spoof(wish: Wish) -> tuple[str, ...]:
+    """Return what holds before conntrack, so that a false packet makes and meets no entry.
 
-#: Probes and diverted packets are the node's own business: forwarded ones to a gateway's address are a pod's.
-_FORWARD = ("ip daddr @gateways counter reject with icmpx admin-prohibited",)
-
-
-def _classify(layout: MarkLayout) -> tuple[str, ...]:
+    And before fragments are put together (priority -400): the whole bears the interface of the last one only, and so a
+    neighbour's first fragment would leave with the rest of the victim's.
+    """
+    legs = f'{{ "lo", "{wish.private_interface}" }}'
     return (
+        "ip saddr @guarded iifname . ip saddr != @places counter drop",
+        "iifname @interfaces iifname . ip saddr != @places counter drop",
+        # Where gateways' answers go, nobody else speaks in the internet's name.
+        f"ip daddr {wish.private_address} iifname != {legs} ip saddr != @not_internet "
+        "fib saddr . iif oif missing counter drop",
+    )
+
+
+def _forward(wish: Wish) -> tuple[str, ...]:
+    """Return who may not pass: probes are the node's own business, so what is forwarded to a gateway is a pod's.
+
+    A source-routed packet, where the node honours those, gets its next destination only after this.
+    """
+    leg = f'oifname "{wish.private_interface}"'
+    return (
+        "ip daddr @gateways counter reject with icmpx admin-prohibited",
+        f"{leg} ip option lsrr exists counter drop",
+        f"{leg} ip option ssrr exists counter drop",
+    )
+
+
+def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
+    return (
+        # An ICMP error that quotes a pod's connection is taken for the connection's own, whoever sent it.
+        f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
+        # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
+        # that port, pass as replies to an inbound connection.
+        "iifname @others ip daddr @guarded ip saddr != @not_internet iifname . ip saddr != @places counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
         f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
         "meta nfproto != ipv4 return",
@@ -196,10 +235,13 @@ def _classify(layout: MarkLayout) -> tuple[str, ...]:
 
 
 def _unrouted(layout: MarkLayout) -> tuple[str, ...]:
-    """Return the chain for IPv6: what goes to global addresses is refused unless it was begun by others or before."""
+    """Return the chain for IPv6: what isn't for local addresses is refused unless it was begun by others or before.
+
+    Local is what the standards say (RFC 4193, 4291): 64:ff9b::/96, say, is the IPv4 internet behind a translator.
+    """
     return (
         _set_mark("meta", layout, 0),
-        "ip6 daddr != 2000::/3 accept",
+        "ip6 daddr { fc00::/7, fe80::/10, ff00::/8 } accept",
         "fib daddr type != unicast accept",
         "ct direction reply accept",
         "ct state established,related accept",
@@ -254,13 +296,32 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
     return (*entering, *known, staying, "goto refused")
 
 
+#: The kernel takes off one VLAN tag after the other where their number is 0, and below a second one no rule here sees
+#: anything. So nothing with two goes up to the node, by whichever bridge, or to a pod of ours.
+_TWICE_TAGGED = "meta protocol { 8021q, 8021ad } counter drop"
+_INWARD = (_TWICE_TAGGED,)
+#: From port to port. Who sends router advertisements takes all of a pod's IPv6, which here would be refused.
+_ACROSS = (
+    f"oifname @ports {_TWICE_TAGGED}",
+    "oifname @unrouted_ports meta protocol ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop",
+    "oifname @ports iifname @other_ports meta protocol ip ip saddr != @not_internet "
+    "iifname . ip saddr != @places counter drop",
+)
+#: Frames for a bridge's own group move a station to another port before any rule sees them; and what is for a station
+#: that was silent for long goes to all ports. Neither may be overheard.
+_DELIVER = ("ether daddr @stations oifname . ether daddr != @station_places counter drop",)
+
+
 def _bridge_rules(layout: MarkLayout) -> tuple[str, ...]:
+    # Each names its protocol: the one that nft adds by itself is read from the frame, where a VLAN tag hides it.
     return (
         "ether saddr @stations iifname . ether saddr != @station_places counter drop",
-        "ip saddr @guarded iifname . ip saddr != @places counter drop",
-        "arp saddr ip @guarded iifname . arp saddr ip != @places counter drop",
-        "arp saddr ip @hosts counter drop",
+        "meta protocol ip ip saddr @guarded iifname . ip saddr != @places counter drop",
+        "meta protocol arp arp saddr ip @guarded iifname . arp saddr ip != @places counter drop",
+        "meta protocol arp arp saddr ip @hosts counter drop",
+        # ICMP redirects in the router's name.
+        "meta protocol ip ip saddr @hosts counter drop",
         "iifname @ports meta protocol ip iifname . ip saddr != @places counter drop",
-        "iifname @ports arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @places counter drop",
+        "iifname @ports meta protocol arp arp saddr ip != 0.0.0.0 iifname . arp saddr ip != @places counter drop",
         f"iifname @unrouted_ports meta protocol ip6 {_set_mark('meta', layout, layout.unrouted)}",
     )

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 from . import canary
@@ -18,7 +19,8 @@ log = logging.getLogger("egress.node")
 
 async def _serve(path: Path) -> None:
     config = read_config(path)
-    await Agent(config, lambda: Dataplane(state_dir=Path(config.state_dir)), Prober).run()
+    prober = partial(Prober, interface=config.private_interface)
+    await Agent(config, lambda: Dataplane(state_dir=Path(config.state_dir)), prober).run()
 
 
 def _uninstall(path: Path) -> None:

@@ -107,14 +107,15 @@ class Connections:
         self._used.add(pod.address)
         self._tenants[pod.address] = pod.container_id
 
-    def died(self, address: str) -> None:
-        """Delete those of the pod that was removed from `address`, which is shut in and so can begin no more.
+    def died(self, address: str, *, shut_in: bool) -> None:
+        """Delete those of the pod that was removed from `address`.
 
-        Thus the walk is the remover's: the heir needs none.
+        One that is shut in can begin no more: thus the walk is the remover's, and the heir needs none.
         """
         self._conntrack.delete_from(address)
-        self._used.discard(address)
         self._tenants.pop(address, None)
+        if shut_in:
+            self._used.discard(address)
 
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""

@@ -3,7 +3,6 @@
 Decisions are pure and live in `egress.netkit`; this is the order in which they are taken and applied.
 """
 
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from egress.netkit.ruleset import (
 )
 
 from .connections import Connections
+from .leaving import Leaving, held_before
 
 __all__ = ["Dataplane", "DataplaneError"]
 
@@ -86,9 +86,10 @@ class Dataplane:
         self._saved_memory: Memory | None = None
         self._saved_chains: dict[str, tuple[str, tuple[str, ...], str]] = {}
         self._applied: _Applied | None = None
-        #: Pods on their app's own path at the last decision, applied or not, and pods that were leaving then.
-        self._own_path: tuple[Pod, ...] = ()
-        self._leaving: tuple[Pod, ...] = ()
+        self._leaving = Leaving()
+        #: The pods of the last decision, applied or not, and whether any was leaving then.
+        self._pods: Mapping[str, Pod] = {}
+        self._any_leaving = False
         self._guarded = True
         self._warnings: tuple[str, ...] = ()
 
@@ -131,6 +132,8 @@ class Dataplane:
         self._hear()  # What was altered until now, this look sees.
         seen_routing = self._routing.observe()
         seen = {family: observe_table(self._nft, family, self._written) for family in _FAMILIES}
+        if self._applied is None:
+            self._leaving.adopt(held_before(seen["inet"], seen["bridge"]))
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
         local = self._decide(wish, self._counted(wish))
         hosts = self._routing.bridge_addresses
@@ -167,10 +170,11 @@ class Dataplane:
 
         That holds for pods on the shared path too, or what they still begin would be met by the address's heir.
         """
-        if self._applied and (pod := self._applied.wish.pods.get(address)):
-            self._leaving = (*self._leaving, pod)
+        pod = self._pods.get(address)
+        if pod:
+            self._leaving.begin(pod)
         self._change_pods(replace(wish, pods={key: pod for key, pod in wish.pods.items() if key != address}))
-        self._connections.died(address)
+        self._connections.died(address, shut_in=pod is not None)
 
     def unsure(self) -> None:
         """Learn anew which addresses were used: pods may have lived and died there untold."""
@@ -233,7 +237,7 @@ class Dataplane:
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
         waits += [DRAIN_SECONDS] if draining(wish, self._memory) else []
-        waits += [LEAVING_SECONDS] if self._leaving else []
+        waits += [LEAVING_SECONDS] if self._any_leaving else []
         return min(waits, default=None)
 
     def _hear(self) -> bool:
@@ -268,14 +272,10 @@ class Dataplane:
         if self._memory != self._saved_memory:
             memory.save_memory(self._memory_path, self._memory)
             self._saved_memory = self._memory
-        self._leaving = self._still_leaving(wish)
-        self._own_path = tuple(pod for pod, _, active in local.pods if active)
-        return replace(local, leaving=self._leaving)
-
-    def _still_leaving(self, wish: Wish) -> tuple[Pod, ...]:
-        """Return the pods that must be shut in: out of the wish, while their interface still stands."""
-        gone = {pod.address: pod for pod in (*self._leaving, *self._own_path) if pod.address not in wish.pods}
-        return tuple(pod for pod in gone.values() if _exists(pod.interface))
+        leaving = self._leaving.still(wish.pods)
+        self._leaving.watch(pod for pod, _, active in local.pods if active)
+        self._pods, self._any_leaving = wish.pods, bool(leaving)
+        return replace(local, leaving=leaving)
 
     def _apply(self, wanted: _Applied, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> None:
         changes = [plan_table(table, seen[family]).script for family, table in wanted.tables.items()]
@@ -336,11 +336,13 @@ def _tables(wish: Wish, local: Local, base: _Applied) -> dict[str, Table]:
     known = base.wish
     if wish.settings != known.settings or (local.pairs, local.gateways) != (base.local.pairs, base.local.gateways):
         chains = inet_chains(wish, local)
+    bridged = bridge.sets
     if wish.settings != known.settings or wish.routes is not known.routes:
         sets = {**sets, **cluster_sets(wish)}
+        bridged = {**bridged, "not_internet": sets["not_internet"]}
     return {
         "inet": replace(inet, chains=chains, sets={**sets, **inet_sets(local)}),
-        "bridge": replace(bridge, sets={**bridge.sets, **bridge_sets(local)}),
+        "bridge": replace(bridge, sets={**bridged, **bridge_sets(local)}),
     }
 
 
@@ -349,11 +351,3 @@ def _as_seen(table: Table) -> SeenTable:
         {name: (chain.hook, chain.rules) for name, chain in table.chains.items()},
         {name: each.elements for name, each in table.sets.items()},
     )
-
-
-def _exists(interface: str) -> bool:
-    try:
-        socket.if_nametoindex(interface)
-    except OSError:
-        return False
-    return True

@@ -76,11 +76,15 @@ def own_fault(targets: Mapping[str, Target]) -> bool:
 
 
 class Prober:
-    """Probes its targets while `run` runs; calls `on_change` whenever what `health` returns has changed."""
+    """Probes its targets while `run` runs; calls `on_change` whenever what `health` returns has changed.
 
-    def __init__(self, on_change: Callable[[], None], *, port: int = probe.PORT) -> None:
+    With an `interface` nothing that comes in by another one is heard: a container's flood would drown the answers.
+    """
+
+    def __init__(self, on_change: Callable[[], None], *, port: int = probe.PORT, interface: str = "") -> None:
         self._on_change = on_change
         self._port = port
+        self._interface = interface.encode()
         self._key = b""
         self._targets: dict[str, Target] = {}
         self._by_address: dict[str, Target] = {}
@@ -127,6 +131,10 @@ class Prober:
                 self._judge()
 
     def _ask(self, port: socket.socket) -> None:
+        # Each round anew: the interface may have been made anew, and then is another one. Without it all is silence.
+        if self._interface:
+            with suppress(OSError):
+                port.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._interface)
         for target in self._targets.values() if self._key else ():
             target.heard, target.nonce = False, secrets.token_bytes(probe.NONCE_BYTES)
             # A send that fails is silence like any other, and the rounds count that.

@@ -5,6 +5,7 @@ with the source address that it sees and sniffs the wire, a node drives a `Datap
 """
 
 import collections
+import contextlib
 import json
 import os
 import selectors
@@ -63,6 +64,11 @@ class Deeds:
         self.sockets: dict[str, socket.socket] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.dataplane = None
+        self.kept: list[tuple[str, str]] = []
+        self.watching: set[str] = set()
+        #: A server's open connections, and by what it speaks to each asker by datagrams.
+        self.talks: list[socket.socket] = []
+        self.askers: dict[tuple, socket.socket] = {}
 
     # --- a pod's
 
@@ -96,11 +102,18 @@ class Deeds:
         except OSError as error:
             return type(error).__name__ if error.errno is None else os.strerror(error.errno)
 
-    def tell(self, name: str, to: str, port: int) -> None:
+    def tell(self, name: str, to: str, port: int, text: str = "tell") -> None:
         """Send one datagram from the kept socket `name`, waiting for nothing."""
         if name not in self.sockets:
             self.sockets[name] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sockets[name].sendto(b"tell", (to, port))
+        self.sockets[name].sendto(text.encode(), (to, port))
+
+    def tell_marked(self, to: str, port: int, mark: int, source: str = "") -> None:
+        """Send one datagram with a mark of one's own, from `source` if it isn't empty."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, 36, mark)  # SO_MARK
+            sender.bind((source, 0))
+            sender.sendto(b"EVIL-PAYLOAD", (to, port))
 
     def spoof(self, source: str, to: str, port: int, count: int = 5) -> None:
         """Send UDP datagrams with a false source address."""
@@ -132,6 +145,32 @@ class Deeds:
         frame = everyone + own + b"\x08\x06" + body + everyone + socket.inet_aton(target)
         for _ in range(3):
             wire.send(frame)
+
+    def send_frames(self, frames: list[str]) -> None:
+        """Send whole frames, in hex, from eth0."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+            wire.bind(("eth0", 0))
+            for frame in frames:
+                wire.send(bytes.fromhex(frame))
+
+    def hang_up(self, name: str) -> None:
+        """End the kept connection `name` at once, without the handshake that would come after."""
+        with self.sockets.pop(name) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def port_of(self, name: str) -> int:
+        """Return the port that the kept connection `name` has here."""
+        return self.sockets[name].getsockname()[1]
+
+    def flood(self, to: str, port: int) -> None:
+        """Send datagrams from ever new ports until this process ends."""
+        threading.Thread(target=self._flood, args=(to, port), daemon=True).start()
+
+    @staticmethod
+    def _flood(to: str, port: int) -> None:
+        while True:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"flood", (to, port))
 
     def hammer(self, to: str, port: int) -> None:
         """Ask again and again, by TCP and UDP, until `hammered`."""
@@ -168,6 +207,7 @@ class Deeds:
     def _accept(self, listener: socket.socket) -> None:
         while True:
             connection, address = listener.accept()
+            self.talks.append(connection)
             threading.Thread(target=self._talk, args=(connection, address[0]), daemon=True).start()
 
     @staticmethod
@@ -179,12 +219,21 @@ class Deeds:
             except OSError:
                 return
 
-    @staticmethod
-    def _echo(datagrams: socket.socket) -> None:
+    def _echo(self, datagrams: socket.socket) -> None:
         while True:
             said, address = datagrams.recvfrom(200)
+            self.askers[address] = datagrams
             if said != b"tell":
                 datagrams.sendto(address[0].encode(), address)
+
+    def push(self) -> None:
+        """Say something to everybody who ever asked, as a server's keepalive does."""
+        for talk in tuple(self.talks):
+            with contextlib.suppress(OSError):
+                talk.sendall(b"still there?\n")
+        for address, datagrams in tuple(self.askers.items()):
+            with contextlib.suppress(OSError):
+                datagrams.sendto(b"still there?", address)
 
     def answer_probes(self, host: str, key: str) -> None:
         """Answer nodes' probes at `host` as a gateway that forwards does."""
@@ -225,6 +274,28 @@ class Deeds:
         counts, self.seen = dict(self.seen), collections.Counter()
         return counts
 
+    def watch(self, interfaces: list[str]) -> None:
+        """Keep what arrives on each of `interfaces`: IP packets that aren't a link's own business."""
+        for interface in set(interfaces) - self.watching:
+            self.watching.add(interface)
+            wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+            wire.bind((interface, 0))
+            threading.Thread(target=self._keep, args=(wire, interface), daemon=True).start()
+
+    def _keep(self, wire: socket.socket, interface: str) -> None:
+        while True:
+            frame, address = wire.recvfrom(2000)
+            packet = frame[14:]
+            linkwide = address[1] == 0x86DD and (packet[24] == 0xFF or packet[8:10] == b"\xfe\x80")
+            if address[2] != socket.PACKET_OUTGOING and address[1] in {0x0800, 0x86DD} and not linkwide:
+                self.kept.append((interface, packet.hex()))
+
+    def watched(self) -> list[tuple[str, str]]:
+        """Return what was kept since the last call, as (interface, packet in hex)."""
+        kept, self.kept = self.kept, []
+        return kept
+
     # --- a node's
 
     def dataplane_new(self, state_dir: str) -> None:
@@ -260,6 +331,39 @@ class Deeds:
 
     def uninstall(self) -> None:
         self.dataplane.uninstall()
+
+    def probe(self, targets: dict[str, str], key: str, interface: str) -> None:
+        """Probe gateways, as the agent does, until `probe_no_more`."""
+        import asyncio
+
+        from egress.node.prober import Prober
+
+        self.prober = Prober(lambda: None, interface=interface)
+        self.prober.set_targets(targets, key)
+        self.loop = asyncio.new_event_loop()
+        self.probing = self.loop.create_task(self.prober.run())
+
+        def run() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                self.loop.run_until_complete(self.probing)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def probed(self) -> list[str]:
+        """Return the verdicts that were in force at one time or another during the next second."""
+        seen = set()
+        for _ in range(100):
+            seen |= set(self.prober.health().values())
+            time.sleep(0.01)
+        return sorted(seen)
+
+    def probed_from(self) -> int:
+        """Return the port that probes leave from: the one open datagram socket that nobody else here made."""
+        lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+        return max(int(line.split()[1].partition(":")[2], 16) for line in lines)
+
+    def probe_no_more(self) -> None:
+        self.loop.call_soon_threadsafe(self.probing.cancel)
 
 
 def _told(seen: object) -> dict:

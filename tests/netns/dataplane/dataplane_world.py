@@ -122,7 +122,9 @@ class World:
             gateway = address.rpartition(".")[0] + ".129"
             self.ip(name, f"addr add {address}/25 dev eth0\nlink set eth0 up\nroute add default via {gateway}")
         else:
-            self.ip(node, f"link set {port} up\naddr add 10.244.255.1/32 dev {port}\nroute add {address}/32 dev {port}")
+            self.ip(
+                node, f"link set {port} up\naddr add 10.244.255.1/32 dev {port}\nroute replace {address}/32 dev {port}"
+            )
             self.ip(
                 name, f"addr add {address}/32 dev eth0\nlink set eth0 up\nroute add 10.244.255.1 dev eth0 scope link"
             )
