@@ -1,5 +1,6 @@
 """How to start the lab from outside."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,5 +12,5 @@ def lab_command(config: Path) -> list[str]:
     process ends, all of the lab ends with it. To end it in order, let its process group have SIGTERM (`unshare` itself
     blocks that signal, so one to its id alone does nothing), or call `LabClient.stop`.
     """
-    unshare = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
+    unshare = ["unshare", *(["--user", "--map-root-user"] if os.geteuid() else []), "--mount", "--pid", "--net", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
     return [*unshare, "--propagation", "private", sys.executable, "-m", "egress.lab", "--config", str(config)]

@@ -25,8 +25,6 @@ MAX_SOCKET_PATH_BYTES = 100
 
 def check_machine() -> None:
     """Raise StackError where the stack can't run: not root, or something isn't installed."""
-    if os.geteuid() != 0:
-        raise StackError("This release's demo makes network namespaces and needs root: run it as root.")
     lacking = missing(TOOLS, shutil.which)
     if not all(any((folder / plugin).exists() for folder in PLUGIN_FOLDERS) for plugin in PLUGINS):
         lacking["CNI plugins"] = "containernetworking-plugins"

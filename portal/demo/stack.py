@@ -233,7 +233,7 @@ class Stack:
         control = f"/proc/{self._running.pid('lab')}/root/run/netns/control"
         where = ("--host", CONTROL_PLANE_ADDRESS, "--port", "443")
         files = ("--ssl-certfile", str(tls.control_cert), "--ssl-keyfile", str(tls.control_key))
-        return Part(command=("nsenter", f"--net={control}", *UVICORN, *where, *files))
+        return Part(command=("nsenter", *([f"--user=/proc/{self._running.pid('lab')}/ns/user", "--preserve-credentials"] if os.geteuid() else []), f"--net={control}", *UVICORN, *where, *files))
 
     def _start_parts(self, tls: Certificates, *, own_redis: bool) -> None:
         """Start all, first of all what the nodes wait for."""
