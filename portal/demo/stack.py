@@ -16,15 +16,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from egress.lab import world
 from egress.lab.ca import CONTROL_PLANE_ADDRESS, Certificates, certificates
 from egress.lab.client import LabClient
 from egress.lab.config import AgentConfig, CloudConfig, LabConfig, NodeConfig, save
 from egress.lab.errors import LabError
-from egress.lab.launch import lab_command
+from egress.lab.launch import enter_network, lab_command
 
 from .errors import StackError
 from .folder import ENVIRONMENT, MARK, StateFolder
-from .needs import check_machine, check_socket_path
+from .needs import check_socket_path, obstacle
 from .parts import Part, Parts
 
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -73,7 +74,8 @@ class Stack:
 
         Raises StackError with one clear line; also when it is cancelled.
         """
-        check_machine()
+        if reason := obstacle():
+            raise StackError(reason)
         own_redis = self._choose_broker()
         for name in ("redis.sock", "lab.sock"):
             check_socket_path(self.state / name)
@@ -230,10 +232,10 @@ class Stack:
 
     def _agents_part(self, tls: Certificates) -> Part:
         """Return the agents' API; it listens where the running lab's internet reaches the control plane."""
-        control = f"/proc/{self._running.pid('lab')}/root/run/netns/control"
+        entering = enter_network(self._running.pid("lab"), world.CONTROL)
         where = ("--host", CONTROL_PLANE_ADDRESS, "--port", "443")
         files = ("--ssl-certfile", str(tls.control_cert), "--ssl-keyfile", str(tls.control_key))
-        return Part(command=("nsenter", *([f"--user=/proc/{self._running.pid('lab')}/ns/user", "--preserve-credentials"] if os.geteuid() else []), f"--net={control}", *UVICORN, *where, *files))
+        return Part(command=(*entering, *UVICORN, *where, *files))
 
     def _start_parts(self, tls: Certificates, *, own_redis: bool) -> None:
         """Start all, first of all what the nodes wait for."""

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ START_SECONDS = 120
 class Demo:
     """A running `manage.py demo`."""
 
-    def __init__(self, home: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, port: int = 0, *, prefix: Sequence[str] = ()) -> None:
         self.home = home
+        self.prefix = prefix
         self.state = home / "state"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -45,7 +46,7 @@ class Demo:
             (home / folder).mkdir(exist_ok=True)
         with (home / "out").open("wb") as out, (home / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "demo", "--port", str(port)],
+                [*prefix, sys.executable, "manage.py", "demo", "--port", str(port)],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
@@ -66,7 +67,7 @@ class Demo:
     def manage(self, *arguments: str) -> str:
         """Run a manage.py command, as from another shell."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [*self.prefix, sys.executable, "manage.py", *arguments],
             cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

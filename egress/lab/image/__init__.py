@@ -23,6 +23,7 @@ mount --bind . .
 cd "$disk/root"
 # An overlay keeps its notes in attributes that only root outside all user namespaces may write, unless told otherwise.
 read -r _ _ ids < /proc/self/uid_map
+notes=
 [ "$ids" = 4294967295 ] || notes=,userxattr
 for part in usr etc; do
     mount -t overlay overlay -o "lowerdir=/$part,upperdir=$disk/$part,workdir=$disk/$part.work$notes" "$part"
