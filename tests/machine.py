@@ -1,4 +1,4 @@
-"""A pytest plugin: what this machine lets the tests do. An ordinary user's tests run in a user namespace of their own."""
+"""A pytest plugin: what this machine lets the tests do. An ordinary user's run in a user namespace of their own."""
 
 import os
 import shlex
@@ -37,7 +37,7 @@ def enter_user_namespace() -> None:
     script = 'mount -t tmpfs -o mode=755 tests /run && exec "$@"'
     command = ["unshare", *USER_NAMESPACE, "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
     sys.stdout.flush()
-    os.execvp(command[0], [*command, *sys.orig_argv])
+    os.execvp(command[0], [*command, *sys.orig_argv])  # noqa: S606 - arguments are a list
 
 
 enter_user_namespace()

@@ -35,15 +35,15 @@ mount -t sysfs sysfs /sys
 """
 
 
-def lab_command(config: Path) -> list[str]:
-    """Return the command that runs a lab from the file `config`.
+def lab_command(config: Path, *, packets: bool = True) -> list[str]:
+    """Return the command that runs a lab from the file `config`; `packets` is whether that isn't one of recording.
 
-    The lab lives in mount, process and network namespaces of its own, under this command's process; an ordinary user's
-    in a user namespace, too. However that process ends, all of the lab ends with it. To end it in order, let its
-    process group have SIGTERM (`unshare` itself blocks that signal, so one to its id alone does nothing), or call
-    `LabClient.stop`.
+    A lab with packets lives in mount, process and network namespaces of its own, under this command's process; an
+    ordinary user's in a user namespace, too. However that process ends, all of the lab ends with it. To end it in
+    order, let its process group have SIGTERM (`unshare` itself blocks that signal, so one to its id alone does
+    nothing), or call `LabClient.stop`.
     """
-    return [*unshare(), sys.executable, "-m", "egress.lab", "--config", str(config)]
+    return [*(unshare() if packets else ()), sys.executable, "-m", "egress.lab", "--config", str(config)]
 
 
 def unshare() -> list[str]:

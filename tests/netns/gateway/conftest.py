@@ -7,7 +7,6 @@ from subprocess import Popen
 import pytest
 
 from egress.gateway.userdata import agent_archive
-
 from tests.machine import no_namespaces
 
 from .plane import SECRET, ControlPlane
