@@ -1,7 +1,6 @@
 """The demo of an ordinary user: the same cloud and real packets, in a user namespace that ends with it."""
 
 import os
-import re
 import signal
 import sys
 import tempfile
@@ -12,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import missing
 from tests.e2e.system import NODE_NAMES, SHARED
-from tests.e2e.test_demo import Demo, check_nothing_is_left, enable
+from tests.e2e.test_demo import Api, Demo, check_nothing_is_left
 from tests.machine import hand_over, ordinary_user, output
 
 pytestmark = [pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
@@ -58,13 +57,9 @@ def test_an_ordinary_user_has_the_same_cloud_and_real_packets(start: Callable[[]
     demo = start()
     greeting = demo.wait_for_greeting()
     assert os.geteuid() or Path(f"/proc/{demo.process.pid}").stat().st_uid, "the demo runs as root"
-    address = re.search(r"http://localhost:(\d+)/", greeting)
-    token = re.search(r"^API token: (\S+)$", greeting, re.MULTILINE)
-    assert address
-    assert token
     seen = {demo.manage("lab", "ip", "shop-api", "--node", node).strip() for node in NODE_NAMES}
     assert seen == SHARED
-    addresses = enable(f"http://127.0.0.1:{address[1]}/api/v1/apps/", token[1])
+    addresses = Api(greeting).enable()
     assert len(addresses - SHARED) == 2
     # Each node takes its own gateway of the pair, so the internet sees both.
     seen = {demo.manage("lab", "ip", "shop-api", "--node", node).strip() for node in NODE_NAMES}
