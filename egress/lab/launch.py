@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 #: Whoever isn't root is in a user namespace of their own, and nobody outside is any the wiser.
@@ -61,8 +62,9 @@ def enter_network(lab_pid: int, place: str) -> list[str]:
     return into
 
 
+@cache
 def obstacle() -> str:
-    """Say why no lab can be made on this machine, in the words of what failed; "" if one can. Takes some 50 ms."""
+    """Say why this process can make no lab, in the words of what failed; "" if it can. Takes some 50 ms, once."""
     try:
         done = subprocess.run(
             [*unshare(), "sh", "-c", _PROBE],
