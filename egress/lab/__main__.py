@@ -25,6 +25,10 @@ def main() -> int:
     except LabError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if config.recording:
+        from .daemon import serve  # noqa: PLC0415 - the first process of a lab with packets stays small
+
+        return serve(config)
     if os.getpid() != 1:
         sys.stderr.write(f"the lab needs namespaces of its own: start it with {' '.join(lab_command(path))}\n")
         return 2

@@ -4,21 +4,22 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from . import world
 from .agents import Agent
+from .arguments import Arguments
+from .arguments import take as _take
 from .cloud.faults import DROPLET_FAULTS, Faults
 from .config import LabConfig, NodeConfig
 from .containers import Container, Containers
 from .control import Command, Send, stream
 from .droplets import Droplets, cloud_init_installed
 from .errors import BadRequest, LabError, Unknown
+from .fault_commands import FaultCommands
 from .netns import inside, nft
 from .observer import Sniffer
 
-T = TypeVar("T")
-Arguments = dict[str, Any]
 MAX_EXEC_SECONDS = 3_600
 MAX_WORDS = 200
 
@@ -59,10 +60,8 @@ class Commands:
             "bypass": self._bypass,
             "mark": self._mark,
             "observed": self._observed,
-            "fault": self._fault,
             "droplet-fault": self._droplet_fault,
-            "faults": self._list_faults,
-            "faults-clear": self._clear_faults,
+            **FaultCommands(self._faults).table(),
             "console": self._console,
             "container-log": self._container_log,
             "stop": self._stop_lab,
@@ -165,17 +164,6 @@ class Commands:
         (since,) = _take(arguments, since="")
         return await self._sniffer.observed(since)
 
-    async def _fault(self, arguments: Arguments, _: Send) -> Any:
-        kind, operation, count, delay, retry_after, status = _take(
-            arguments, kind=str, operation="*", count=1, delay_seconds=5.0, retry_after_seconds=1, status=500
-        )
-        try:
-            self._cloud_faults().inject(
-                kind, operation, count, delay_seconds=delay, retry_after_seconds=retry_after, status=status
-            )
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-
     async def _droplet_fault(self, arguments: Arguments, _: Send) -> Any:
         kind, droplet = _take(arguments, kind=str, droplet=int)
         match kind:
@@ -185,14 +173,6 @@ class Commands:
                 await self._droplets.hang(droplet)
             case _:
                 raise BadRequest(f"kind must be one of {', '.join(DROPLET_FAULTS)}, not {kind!r}")
-
-    async def _list_faults(self, arguments: Arguments, _: Send) -> Any:
-        _take(arguments)
-        return self._cloud_faults().waiting()
-
-    async def _clear_faults(self, arguments: Arguments, _: Send) -> Any:
-        _take(arguments)
-        self._cloud_faults().clear()
 
     async def _console(self, arguments: Arguments, _: Send) -> Any:
         (droplet,) = _take(arguments, droplet=int)
@@ -219,11 +199,6 @@ class Commands:
         if node.name not in self._agents:
             raise LabError("this lab runs without node agents")
         return self._agents[node.name]
-
-    def _cloud_faults(self) -> Faults:
-        if self._faults is None:
-            raise LabError("this lab runs without a cloud API, so nothing can go wrong there")
-        return self._faults
 
     def _chosen(self, name: str, node: str) -> list[Container]:
         return self._containers.matching(name, self._node(node).name if node else "")
@@ -268,27 +243,3 @@ def _container_status(container: Container) -> Any:
 def _check_words(argv: list[Any]) -> None:
     if len(argv) > MAX_WORDS or not all(isinstance(word, str) and "\0" not in word for word in argv):
         raise BadRequest(f"argv must be a list of at most {MAX_WORDS} strings")
-
-
-def _take(arguments: Arguments, **wanted: Any) -> tuple[Any, ...]:
-    """Return the wanted arguments in order; a type means required, a value is the default (and its type the type).
-
-    Raises BadRequest for missing, unknown and mistyped ones.
-    """
-    unknown = arguments.keys() - wanted.keys()
-    if unknown:
-        raise BadRequest(f"unknown argument {', '.join(sorted(unknown))}; known: {', '.join(wanted) or 'none'}")
-    return tuple(_one(arguments, name, wish) for name, wish in wanted.items())
-
-
-def _one(arguments: Arguments, name: str, wish: Any) -> Any:
-    kind = wish if isinstance(wish, type) else type(wish)
-    if name not in arguments:
-        if isinstance(wish, type):
-            raise BadRequest(f"the argument {name} is missing")
-        return wish
-    value = arguments[name]
-    value = float(value) if kind is float and type(value) is int else value
-    if type(value) is not kind:
-        raise BadRequest(f"the argument {name} must be a {kind.__name__}")
-    return value

@@ -65,6 +65,14 @@ class AgentConfig:
     join_token_file: PathText
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingConfig:
+    """How to do without packets: where the agents' API listens, a unix socket, and why there are none."""
+
+    agents_socket: Annotated[str, Bounds(1, 100)]
+    reason: Annotated[str, Bounds(1, 2000)]
+
+
 DEFAULT_NODES = (
     NodeConfig(name="node-1", number=1, network="ptp"),
     NodeConfig(name="node-2", number=2, network="bridge"),
@@ -73,7 +81,10 @@ DEFAULT_NODES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabConfig:
-    """Everything a lab needs. Without `cloud` it has no Droplets' API, without `agent` no node agents and no plugin."""
+    """Everything a lab needs. Without `cloud` it has no Droplets' API, without `agent` no node agents and no plugin.
+
+    With `recording`, which wants both, no namespace is made and no packet steered.
+    """
 
     state_dir: PathText
     control_socket: Annotated[str, Bounds(1, 100)]
@@ -81,6 +92,7 @@ class LabConfig:
     python: PathText
     cloud: CloudConfig | None = None
     agent: AgentConfig | None = None
+    recording: RecordingConfig | None = None
     nodes: Annotated[tuple[NodeConfig, ...], Bounds(1, 9)] = DEFAULT_NODES
 
 

@@ -19,10 +19,15 @@ from .containers import Containers
 from .control import ControlServer
 from .droplets import Droplets
 from .errors import LabError
+from .hypervisor import Hypervisor
 from .nodes import chain
 from .observer import Server, Servers, Sniffer
 from .process import check
+from .recording.agents import RecordedNode
+from .recording.commands import RecordedCommands
+from .recording.droplets import RecordedDroplets
 
+Jobs = dict[str, Awaitable[None]]
 RUN = Path("/run")
 RUN_SIZE = "256m"
 logger = logging.getLogger(__name__)
@@ -42,7 +47,8 @@ async def _serve(config: LabConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     began = time.monotonic()
-    async with _lab(config, stop) as tasks:
+    lab = recorded_lab(config, stop) if config.recording else _lab(config, stop)
+    async with lab as jobs, running(jobs) as tasks:
         logger.info("the lab is up after %.1f s; control socket %s", time.monotonic() - began, config.control_socket)
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -54,8 +60,8 @@ async def _serve(config: LabConfig) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[list[asyncio.Task[None]]]:
-    """Start everything; yield the tasks that must not end."""
+async def _lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[Jobs]:
+    """Start everything; yield the jobs that must not end."""
     await check(["mount", "-t", "tmpfs", "-o", f"mode=755,size={RUN_SIZE}", "lab", str(RUN)])
     await world.build(config.nodes)
     servers = Servers()
@@ -75,22 +81,50 @@ async def _lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[list[asy
     droplets = Droplets(RUN / "lab/droplets")
     faults = Faults() if config.cloud else None
     commands = Commands(config, Containers(chains), droplets, agents, sniffer, faults, stop)
-    jobs: dict[str, Awaitable[None]] = {
+    jobs: Jobs = {
         "internet servers": servers.serve(listening),
         "control socket": ControlServer(Path(config.control_socket), commands.table()).serve(),
     }
     if config.cloud:
         jobs["cloud API"] = serve_cloud(config.cloud, droplets, faults)
-    tasks = [asyncio.ensure_future(job) for job in jobs.values()]
-    for task, name in zip(tasks, jobs, strict=True):
-        task.set_name(name)
     for agent in agents.values():
         agent.start()
     try:
-        yield tasks
+        yield jobs
     finally:
         # The namespaces end with this process; agents get to write what they are writing.
         await asyncio.gather(*(agent.stop() for agent in agents.values()))
+
+
+@contextlib.asynccontextmanager
+async def recorded_lab(config: LabConfig, stop: asyncio.Event) -> AsyncIterator[Jobs]:
+    """Start a lab without namespaces and packets; yield the jobs that must not end."""
+    if not (config.cloud and config.agent and config.recording):
+        raise LabError("a lab without packets needs a cloud API, agents, and a socket for them")
+    droplets = RecordedDroplets(config.recording.agents_socket)
+    nodes = [
+        RecordedNode(node, config.recording.agents_socket, config.agent.join_token_file, droplets.runs)
+        for node in config.nodes
+    ]
+    faults = Faults()
+    commands = RecordedCommands(config.recording.reason, nodes, droplets, faults, stop)
+    for node in nodes:
+        node.start()
+    yield {
+        "control socket": ControlServer(Path(config.control_socket), commands.table()).serve(),
+        "cloud API": serve_cloud(config.cloud, droplets, faults),
+    }
+
+
+@contextlib.asynccontextmanager
+async def running(jobs: Jobs) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Run `jobs`, and end them with the block; yield their tasks."""
+    tasks = [asyncio.ensure_future(job) for job in jobs.values()]
+    for task, name in zip(tasks, jobs, strict=True):
+        task.set_name(name)
+    try:
+        yield tasks
+    finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -106,7 +140,7 @@ def open_sockets(config: LabConfig, servers: Servers) -> list[socket.socket]:
     return sockets
 
 
-async def serve_cloud(config: CloudConfig, droplets: Droplets, faults: Faults | None) -> None:
+async def serve_cloud(config: CloudConfig, droplets: Hypervisor, faults: Faults | None) -> None:
     """Serve the cloud API, with the faults injected into it, on the inherited socket until cancelled."""
     app = create_app(droplets, tokens=config.tokens, faults=faults)
     listening = socket.socket(fileno=config.fd)

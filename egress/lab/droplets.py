@@ -267,34 +267,45 @@ def _as_hypervisor_error(machine_id: int) -> Iterator[None]:
 
 
 def lay_out(disk: Path, machine: Machine) -> None:
-    """Write a fresh disk: empty folders, and the seed that the first boot lays over the system's software."""
-    root, seed = disk / "root", disk / "seed"
-    for name in ("usr", "etc", "usr.work", "etc.work", "root", "seed"):
+    """Write a fresh disk: the root's empty folders, and what lies over the system's software."""
+    root = disk / "root"
+    for name in ("usr", "etc", "usr.work", "etc.work", "root"):
         (disk / name).mkdir()
     folders = "usr etc proc sys run tmp dev home root srv mnt opt var/lib var/log var/tmp var/cache var/lib/dpkg"
     for name in folders.split():
         (root / name).mkdir(parents=True)
+    for name in (*image.WRITABLE_FOLDERS, *image.OWN_FOLDERS):
+        (disk / name).mkdir(parents=True, exist_ok=True)
+    for name in image.OWN_FOLDERS:
+        (disk / "own" / name).mkdir(parents=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         if Path("/", name).is_symlink():
             (root / name).symlink_to(Path("/", name).readlink())
     (root / "var/run").symlink_to("/run")
     (root / "var/lib/dpkg/status").touch()
+    seed = "var/lib/cloud/seed/nocloud"
+    meta_data = {"instance-id": f"droplet-{machine.id}", "local-hostname": machine.name}
     files = {
         "etc/hostname": machine.name + "\n",
         "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {machine.name}\n",
-        "var/lib/cloud/seed/nocloud/user-data": machine.user_data,
-        "var/lib/cloud/seed/nocloud/meta-data": json.dumps(
-            {"instance-id": f"droplet-{machine.id}", "local-hostname": machine.name}
-        ),
+        f"{seed}/user-data": machine.user_data,
+        f"{seed}/meta-data": json.dumps(meta_data),
         "usr/local/lib/lab/jobs.json": json.dumps(_boot_jobs(machine)),
         **image.files(),
     }
     for name, content in files.items():
-        (seed / name).parent.mkdir(parents=True, exist_ok=True)
-        (seed / name).write_text(content)
-    (seed / "var/lib/cloud/seed/nocloud/user-data").chmod(0o600)
-    (seed / "etc/systemd/system").mkdir(parents=True)
-    (seed / "usr/bin/systemctl").chmod(0o755)
+        path = _home_of(disk, name) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (root / seed / "user-data").chmod(0o600)
+    (disk / "usr/bin/systemctl").chmod(0o755)
+
+
+def _home_of(disk: Path, name: str) -> Path:
+    """Return the folder of the disk below which the Droplet's file `name` lies."""
+    if name.startswith(image.OWN_FOLDERS):
+        return disk / "own"
+    return disk if name.startswith(("usr/", "etc/")) else disk / "root"
 
 
 def _boot_jobs(machine: Machine) -> Sequence[Sequence[str]]:

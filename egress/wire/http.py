@@ -38,7 +38,7 @@ class ControlPlane:
             raise ValueError(f"the control plane's address must be https://host[:port], not {base_url!r}")
         self.token = token
         self._connect_timeout_seconds = connect_timeout_seconds
-        self._connection = http.client.HTTPSConnection(
+        self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
             parts.hostname, parts.port or 443, context=ssl.create_default_context(cafile=ca_file)
         )
 

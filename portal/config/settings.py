@@ -75,6 +75,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "portal.web.simulated.simulated",
             ]
         },
     }
@@ -266,6 +267,8 @@ EGRESS_ADMISSION: list[str] = []
 #: The price shown before enabling, in cents; billing takes this over.
 EGRESS_PRICE_CENTS_PER_MONTH = 2500
 EGRESS_PRICE_CAP_HOURS = 672
+#: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
+SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.
 LAB_SOCKET = env.str("SLUICEGATE_LAB_SOCKET", str(STATE_DIR / "lab.sock"))
 
@@ -293,6 +296,8 @@ UNFOLD = {
     },
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "ENVIRONMENT": "portal.web.simulated.admin_label",
+    "ENVIRONMENT_TITLE_PREFIX": "portal.web.simulated.admin_title_prefix",
     "DASHBOARD_CALLBACK": "egress.control.admin_start.dashboard",
 }
 

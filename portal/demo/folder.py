@@ -87,8 +87,9 @@ def end_remains(folder: Path, seconds: float = 10) -> None:
 def marked(folder: Path) -> Iterator[int]:
     """Yield the ids of processes that bear the mark of a stack in `folder`, but not this one's."""
     mark = f"{MARK}={folder}".encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
+    # Where there is no /proc, as on a Mac, none is found.
+    for entry in Path("/proc").glob("[0-9]*"):
+        if int(entry.name) != os.getpid():
             try:
                 environment = (entry / "environ").read_bytes()
             except OSError:

@@ -1,10 +1,11 @@
-"""What this machine must have before anything is started: each thing that is missing is one line that says so."""
+"""What this machine must have for packets to be steered on it: whatever is missing is one line that says so."""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from egress.lab import launch
 from egress.lab.agents import PLUGIN_FOLDERS
 
 from .errors import StackError
@@ -19,21 +20,26 @@ TOOLS = {
     "conntrack": "conntrack",
 }
 PLUGINS = ("bridge", "ptp", "host-local")
+#: What most often forbids it to ordinary users: a distribution's settings, or a container's.
+WAYS_OUT = (
+    "Run it as root, or let users make them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
+    "kernel.apparmor_restrict_unprivileged_userns."
+)
 #: The kernel's bound for the path of a unix socket is 107 bytes; the lab's configuration takes 100.
 MAX_SOCKET_PATH_BYTES = 100
 
 
-def check_machine() -> None:
-    """Raise StackError where the stack can't run: not root, or something isn't installed."""
-    if os.geteuid() != 0:
-        raise StackError("This release's demo makes network namespaces and needs root: run it as root.")
+def obstacle() -> str:
+    """Say in a line what keeps this machine from steering packets, and what to do about it; "" when nothing does."""
     lacking = missing(TOOLS, shutil.which)
     if not all(any((folder / plugin).exists() for folder in PLUGIN_FOLDERS) for plugin in PLUGINS):
         lacking["CNI plugins"] = "containernetworking-plugins"
     if lacking:
-        raise StackError(
-            f"Not found on this machine: {', '.join(lacking)}. Install: apt-get install {' '.join(packages(lacking))}"
-        )
+        wanted = " ".join(packages(lacking))
+        return f"Not found on this machine: {', '.join(lacking)}. As root: apt-get install {wanted}"
+    if reason := launch.obstacle():
+        return f"No namespaces can be made on this machine ({reason}). {WAYS_OUT}"
+    return ""
 
 
 def missing(tools: Mapping[str, str], find: Callable[[str], str | None]) -> dict[str, str]:

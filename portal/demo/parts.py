@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -27,6 +28,14 @@ class Part:
     ends_at_once: bool = False
 
 
+def end_with_parent() -> list[str]:
+    """Return what to put before a command so that it doesn't outlive this process, however that ends.
+
+    Nothing on machines other than Linux: what a killed stack leaves there is ended by the next one.
+    """
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+
+
 class Parts:
     """The running processes; their logs are in `logs`. What is awaited is given up when `cancelled` says so."""
 
@@ -41,8 +50,7 @@ class Parts:
         self.stop(name)
         with self.log(name).open("ab") as log:
             child = subprocess.Popen(
-                # Nothing outlives the process that started it, however that ends.
-                ["setpriv", "--pdeathsig", "KILL", *part.command],
+                [*end_with_parent(), *part.command],
                 cwd=self._directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,

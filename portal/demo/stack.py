@@ -16,15 +16,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from egress.lab import world
 from egress.lab.ca import CONTROL_PLANE_ADDRESS, Certificates, certificates
 from egress.lab.client import LabClient
-from egress.lab.config import AgentConfig, CloudConfig, LabConfig, NodeConfig, save
+from egress.lab.config import AgentConfig, CloudConfig, LabConfig, NodeConfig, RecordingConfig, save
 from egress.lab.errors import LabError
-from egress.lab.launch import lab_command
+from egress.lab.launch import enter_network, lab_command
 
 from .errors import StackError
 from .folder import ENVIRONMENT, MARK, StateFolder
-from .needs import check_machine, check_socket_path
+from .needs import check_socket_path, obstacle
 from .parts import Part, Parts
 
 BASE_DIR = Path(__file__).resolve().parents[2]
@@ -34,6 +35,7 @@ NODES = (
     NodeConfig(name="fra1-w2", number=2, network="bridge"),
 )
 MANAGE_SECONDS = 120
+AGENTS_SOCKET = "agents.sock"
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
 # Agents hold their polls open: nothing is won by waiting until these end.
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
@@ -44,6 +46,7 @@ class Stack:
     """All processes of one installation, below `state`; `port` is the pages' (0 picks a free one).
 
     `settings` are environment variables beside this process's own, such as DATABASE_URL and CELERY_BROKER_URL.
+    `simulated`, where not "", says why no packets are to be steered: agents only record then what they would do.
     `cancelled` is asked while something is awaited. After `start`: `seed` (log-ins, token, apps), `environment`.
     """
 
@@ -53,6 +56,7 @@ class Stack:
         *,
         port: int = 0,
         settings: Mapping[str, str] | None = None,
+        simulated: str = "",
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         # Its mark, its sockets and the lab's configuration want one absolute name.
@@ -60,6 +64,7 @@ class Stack:
         self.port = port
         self.seed: dict[str, Any] = {}
         self._settings = dict(settings or {})
+        self._simulated = simulated
         self.environment: dict[str, str] = {**os.environ, **self._settings}
         self._folder = StateFolder(self.state)
         self._running = Parts(self.state, directory=BASE_DIR, cancelled=cancelled)
@@ -73,9 +78,10 @@ class Stack:
 
         Raises StackError with one clear line; also when it is cancelled.
         """
-        check_machine()
+        if not self._simulated and (reason := obstacle()):
+            raise StackError(reason)
         own_redis = self._choose_broker()
-        for name in ("redis.sock", "lab.sock"):
+        for name in ("redis.sock", "lab.sock", AGENTS_SOCKET):
             check_socket_path(self.state / name)
         try:
             page, cloud = self._listen(self.port), self._listen(0)
@@ -188,6 +194,7 @@ class Stack:
             "DIGITALOCEAN_CA_FILE": str(tls.ca),
             "SLUICEGATE_AGENT_API_URL": f"https://{CONTROL_PLANE_ADDRESS}",
             "SLUICEGATE_AGENT_API_CA_FILE": str(tls.ca),
+            "SLUICEGATE_SIMULATED": self._simulated,
             "ALLOWED_HOSTS": f"localhost,127.0.0.1,{CONTROL_PLANE_ADDRESS}",
             **self._settings,
         }
@@ -205,8 +212,14 @@ class Stack:
                 ca_file=str(tls.ca),
                 join_token_file=str(self.state / "join-token"),
             ),
+            recording=self._recording(),
             nodes=NODES,
         )
+
+    def _recording(self) -> RecordingConfig | None:
+        if not self._simulated:
+            return None
+        return RecordingConfig(agents_socket=str(self.state / AGENTS_SOCKET), reason=self._simulated)
 
     def _all_parts(self, page_fd: int, cloud_fd: int) -> dict[str, Part]:
         """Return all parts but the agents' API, which waits for the lab's networks."""
@@ -218,7 +231,7 @@ class Stack:
                 ready=redis_socket.exists,
             ),
             "lab": Part(
-                command=tuple(lab_command(self.state / "lab.json")),
+                command=tuple(lab_command(self.state / "lab.json", packets=not self._simulated)),
                 fds=(cloud_fd,), ready=self._lab_answers, ends_at_once=True,
             ),
             "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "WARNING",
@@ -229,11 +242,18 @@ class Stack:
         }  # fmt: skip
 
     def _agents_part(self, tls: Certificates) -> Part:
-        """Return the agents' API; it listens where the running lab's internet reaches the control plane."""
-        control = f"/proc/{self._running.pid('lab')}/root/run/netns/control"
+        """Return the agents' API; it listens where the running lab's internet reaches the control plane.
+
+        Without packets that is a unix socket, which nobody but this user reaches: what comes by it is believed when it
+        says which address it comes from.
+        """
+        if self._simulated:
+            where = ("--uds", str(self.state / AGENTS_SOCKET), "--forwarded-allow-ips", "*")
+            return Part(command=(*UVICORN, *where))
+        entering = enter_network(self._running.pid("lab"), world.CONTROL)
         where = ("--host", CONTROL_PLANE_ADDRESS, "--port", "443")
         files = ("--ssl-certfile", str(tls.control_cert), "--ssl-keyfile", str(tls.control_key))
-        return Part(command=("nsenter", f"--net={control}", *UVICORN, *where, *files))
+        return Part(command=(*entering, *UVICORN, *where, *files))
 
     def _start_parts(self, tls: Certificates, *, own_redis: bool) -> None:
         """Start all, first of all what the nodes wait for."""

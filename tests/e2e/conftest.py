@@ -1,6 +1,5 @@
 """One running system for all end-to-end tests: starting it takes seconds, so it is shared."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,19 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from portal.demo.needs import obstacle
 from tests.e2e.system import System
-
-TOOLS = ("ip", "nft", "unshare", "nsenter", "redis-server", "conntrack")
 
 
 def missing() -> str:
     """Say why the whole system can't run here; "" if it can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    absent = [tool for tool in TOOLS if not shutil.which(tool)]
-    if not Path("/usr/lib/cni/bridge").exists():
-        absent.append("Debian's containernetworking-plugins")
-    return f"not on this machine: {', '.join(absent)}" if absent else ""
+    return obstacle() or ("" if shutil.which("redis-server") else "not on this machine: redis-server")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ START_SECONDS = 120
 class Demo:
     """A running `manage.py demo`."""
 
-    def __init__(self, home: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, port: int = 0, *, prefix: Sequence[str] = ()) -> None:
         self.home = home
+        self.prefix = prefix
         self.state = home / "state"
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -45,7 +46,7 @@ class Demo:
             (home / folder).mkdir(exist_ok=True)
         with (home / "out").open("wb") as out, (home / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "demo", "--port", str(port)],
+                [*prefix, sys.executable, "manage.py", "demo", "--port", str(port)],
                 cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 start_new_session=True,
             )  # fmt: skip
@@ -66,7 +67,7 @@ class Demo:
     def manage(self, *arguments: str) -> str:
         """Run a manage.py command, as from another shell."""
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [*self.prefix, sys.executable, "manage.py", *arguments],
             cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -124,39 +125,52 @@ def start(home: Path) -> Iterator[Callable[..., Demo]]:
         demo.process.wait(30)
 
 
-def enable(apps: str, token: str) -> set[str]:
-    """Enable dedicated egress of shop-api by the REST API at once; returns its addresses once it is active."""
+class Api:
+    """The REST API of a demo, by the address and the token that its greeting gives."""
 
-    def call(path: str, body: bytes | None = None) -> Any:
-        headers = {"Authorization": f"Token {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(apps + path, body, headers, method="PUT" if body else "GET")
+    def __init__(self, greeting: str) -> None:
+        address = re.search(r"http://localhost:(\d+)/", greeting)
+        token = re.search(r"^API token: (\S+)$", greeting, re.MULTILINE)
+        assert address
+        assert token
+        self.url = f"http://127.0.0.1:{address[1]}"
+        self._headers = {"Authorization": f"Token {token[1]}", "Content-Type": "application/json"}
+        (self._app,) = (app["id"] for app in self._call("")["results"] if app["name"] == "shop-api")
+
+    def _call(self, path: str, body: bytes | None = None) -> Any:
+        address = f"{self.url}/api/v1/apps/{path}"
+        request = urllib.request.Request(address, body, self._headers, method="PUT" if body else "GET")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    (app,) = (each["id"] for each in call("")["results"] if each["name"] == "shop-api")
-    call(f"{app}/egress", b'{"type": "DEDICATED_IP"}')
+    def _wait(self, state: str) -> Any:
+        def there() -> Any:
+            egress = self._call(f"{self._app}/egress")
+            return egress if egress["state"] == state else None
 
-    def addresses() -> set[str] | None:
-        egress = call(f"{app}/egress")
-        return {each["ip"] for each in egress["dedicated_ips"]} if egress["state"] == "active" else None
+        return wait_for(f"it is {state}", there)
 
-    return wait_for("it is active", addresses)
+    def enable(self) -> set[str]:
+        """Enable dedicated egress of shop-api; returns its addresses once it is active."""
+        self._call(f"{self._app}/egress", b'{"type": "DEDICATED_IP"}')
+        return {each["ip"] for each in self._wait("active")["dedicated_ips"]}
+
+    def disable(self) -> None:
+        """Disable it, and wait until the addresses are released."""
+        self._call(f"{self._app}/egress", b'{"type": "AUTOASSIGN"}')
+        self._wait("off")
 
 
 def test_it_greets_with_all_that_is_needed_and_works_at_once(start: Callable[..., Demo]) -> None:
     demo = start()
     greeting = demo.wait_for_greeting()
-    address = re.search(r"http://localhost:(\d+)/", greeting)
-    assert address
-    token = re.search(r"^API token: (\S+)$", greeting, re.MULTILINE)
-    assert token
     assert len(re.findall(r"^(Customer|Admin): .*@.* password \S+", greeting, re.MULTILINE)) == 2
     # Right after the greeting everything is there: the first request of each needs no second try.
     assert demo.manage("lab", "ip", "shop-api").strip() in SHARED
     status = LabClient(demo.state / "lab.sock").status()
     assert len(status["containers"]) == 6
     assert {node["agent"] for node in status["nodes"]} == {"running"}
-    addresses = enable(f"http://127.0.0.1:{address[1]}/api/v1/apps/", token[1])
+    addresses = Api(greeting).enable()
     assert demo.manage("lab", "ip", "shop-api").strip() in addresses
     # The end comes while gateways run.
     assert demo.end(os.kill, signal.SIGTERM) == 0

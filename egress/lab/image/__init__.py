@@ -7,6 +7,12 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
+#: Folders of the host's /etc that a Droplet has for itself alone.
+OWN_FOLDERS = ("etc/systemd/system", "etc/cloud", "etc/sysctl.d")
+#: In a user namespace the host's folders belong to nobody, and nothing can be added to them. These are laid over with
+#: folders of the Droplet's own, beside /etc and /usr themselves and wherever the lab puts files.
+WRITABLE_FOLDERS = ("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share", "etc/default", "etc/systemd")
+
 #: Arguments: the disk's folder and the host name. Runs in new mount, process and host-name namespaces.
 #: System software is the host's, below an overlay; the host's own data (/var, /home, /root, /srv …) isn't there.
 BOOT = r"""
@@ -15,8 +21,15 @@ disk=$1 name=$2
 cd "$disk/root"
 mount --bind . .
 cd "$disk/root"
+# An overlay keeps its notes in attributes that only root outside all user namespaces may write, unless told otherwise.
+read -r _ _ ids < /proc/self/uid_map
+notes=
+[ "$ids" = 4294967295 ] || notes=,userxattr
 for part in usr etc; do
-    mount -t overlay overlay -o "lowerdir=/$part,upperdir=$disk/$part,workdir=$disk/$part.work" "$part"
+    mount -t overlay overlay -o "lowerdir=/$part,upperdir=$disk/$part,workdir=$disk/$part.work$notes" "$part"
+done
+for part in {own_folders}; do
+    mount --bind "$disk/own/$part" "$part"
 done
 mount -t proc proc proc
 mount -t sysfs sysfs sys
@@ -32,11 +45,6 @@ ln -s fd/0 dev/stdin
 ln -s fd/1 dev/stdout
 ln -s fd/2 dev/stderr
 mkdir -m 1777 dev/shm
-if [ ! -e "$disk/formatted" ]; then
-    rm -rf etc/systemd/system etc/cloud etc/sysctl.d
-    cp -R "$disk/seed/." .
-    : > "$disk/formatted"
-fi
 hostname "$(printf %.63s "$name")"
 mkdir -p .old
 pivot_root . .old
@@ -44,7 +52,7 @@ cd /
 umount -l /.old
 rmdir /.old
 exec python3 -I /usr/local/lib/lab
-"""
+""".replace("{own_folders}", " ".join(OWN_FOLDERS))
 
 #: Ubuntu's defaults take 11 s, most of it for modules that a gateway has no use for.
 CLOUD_CFG = """\

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from egress.cni.install import conflist_with_plugin
+from tests.machine import no_namespaces
 from tests.unit.node.conftest import folder
 from tests.unit.node.rig import Node, StandIn, route, table, wait_for
 
@@ -126,8 +127,8 @@ class Runtime:
 @pytest.fixture(params=["ptp", "bridge"])
 def runtime(request: pytest.FixtureRequest, folder: Path) -> Iterator[Runtime]:
     """A node with its control plane; "shop" has dedicated egress. The agent isn't started."""
-    if os.geteuid() != 0:
-        pytest.skip("network namespaces need root")
+    if reason := no_namespaces():
+        pytest.skip(reason)
     if not (DEBIAN / "bridge").exists():
         pytest.skip("Debian's containernetworking-plugins aren't installed")
     prefix = f"sgt-{os.getpid()}"

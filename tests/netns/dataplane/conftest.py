@@ -1,6 +1,5 @@
 """Fixtures of the data plane's tests; the topology is drawn in `dataplane_world`."""
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,11 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dataplane_world import METADATA, OBSERVER, World
 
+from tests.machine import no_namespaces
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
+    if reason := no_namespaces():
+        pytest.skip(reason)
     for tool in ("ip", "nft", "sysctl", "conntrack", "iptables-nft"):
         if shutil.which(tool) is None:
             pytest.skip(f"needs the program {tool}")

@@ -1,6 +1,4 @@
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -9,6 +7,7 @@ from subprocess import Popen
 import pytest
 
 from egress.gateway.userdata import agent_archive
+from tests.machine import no_namespaces
 
 from .plane import SECRET, ControlPlane
 from .world import VPC, World, eventually, process
@@ -18,13 +17,15 @@ PYTHON = "/usr/bin/python3"
 
 
 @pytest.fixture(autouse=True)
-def _needs_root() -> None:
-    if os.geteuid() != 0 or not shutil.which("nft") or not Path(PYTHON).exists():
-        pytest.skip(f"needs root, nft and {PYTHON}")
+def _needs_namespaces() -> None:
+    if reason := no_namespaces():
+        pytest.skip(reason)
+    if not Path(PYTHON).exists():
+        pytest.skip(f"needs {PYTHON}")
 
 
 @pytest.fixture
-def world(_needs_root: None) -> Iterator[World]:
+def world(_needs_namespaces: None) -> Iterator[World]:
     with World() as built:
         yield built
 

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,19 +20,10 @@ from egress.lab.ca import certificates
 from egress.lab.client import LabClient, LabError
 from egress.lab.config import AgentConfig, CloudConfig, LabConfig, save
 from egress.lab.launch import lab_command
+from portal.demo.needs import obstacle
 
 TOKEN = "lab-token-0123456789"
 T = TypeVar("T")
-
-
-def missing() -> str:
-    """Say why no lab can run here; "" if one can."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
-    absent = [tool for tool in ("ip", "nft", "unshare", "nsenter", "setpriv") if not shutil.which(tool)]
-    if not Path("/usr/lib/cni/bridge").exists():
-        absent.append("Debian's containernetworking-plugins")
-    return f"not on this machine: {', '.join(absent)}" if absent else ""
 
 
 def wait_for(what: str, probe: Callable[[], T | None], seconds: float = 60) -> T:
@@ -144,7 +134,7 @@ def own_lab() -> Iterator[Lab]:
 
 
 def _lab() -> Iterator[Lab]:
-    if reason := missing():
+    if reason := obstacle():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="sgt-lab-", ignore_cleanup_errors=True) as folder:
         running = Lab(Path(folder))

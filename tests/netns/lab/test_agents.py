@@ -11,15 +11,16 @@ import pytest
 
 from egress.lab.client import LabError
 from egress.lab.config import AgentConfig
+from portal.demo.needs import obstacle
 
-from .conftest import Lab, missing, wait_for
+from .conftest import Lab, wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.cni]
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    if reason := missing():
+    if reason := obstacle():
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="sgt-lab-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)

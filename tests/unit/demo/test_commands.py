@@ -3,7 +3,7 @@ from argparse import ArgumentTypeError
 import pytest
 
 from portal.demo.management.commands.demo import a_port, greeting
-from portal.demo.management.commands.lab import fault_lines
+from portal.demo.management.commands.lab import fault_lines, status_lines
 
 
 @pytest.mark.parametrize(("text", "port"), [("0", 0), ("8000", 8000), ("65535", 65_535)])
@@ -29,3 +29,17 @@ def test_the_greeting_has_address_log_ins_and_token() -> None:
 def test_waiting_faults_read_well() -> None:
     assert fault_lines([]) == ["no fault is waiting"]
     assert fault_lines([{"kind": "slow", "operation": "*", "left": 3}])[0].split() == ["slow", "at", "*", "3", "more"]
+
+
+def test_the_greeting_of_a_simulated_demo_offers_no_packets() -> None:
+    seed = {"customer": "c@x.example", "admin": "a@x.example", "password": "pass-word", "api_token": "sgt_1"}
+    assert "lab ip" in greeting(8123, seed)
+    assert "lab ip" not in greeting(8123, seed, simulated=True)
+
+
+def test_status_begins_with_what_the_lab_is() -> None:
+    lab = {"boots_with": "cloud-init", "observer": "192.0.2.80"}
+    status = {"nodes": [], "containers": [], "droplets": []}
+    assert status_lines({"lab": lab, **status})[0] == "Droplets boot with cloud-init; the internet is 192.0.2.80"
+    simulated = status_lines({"lab": {**lab, "simulated": "No namespaces."}, **status})[0]
+    assert simulated == "Simulated: nothing moves, routes are only recorded. No namespaces."

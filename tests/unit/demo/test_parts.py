@@ -11,7 +11,7 @@ import pytest
 
 from portal.demo import parts as room
 from portal.demo.errors import StackError
-from portal.demo.parts import Part, Parts
+from portal.demo.parts import Part, Parts, end_with_parent
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 
@@ -111,3 +111,9 @@ def is_running(pid: int) -> bool:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return False
+
+
+def test_a_machine_without_setpriv_runs_parts_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert end_with_parent()[0] == "setpriv"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert end_with_parent() == []

@@ -1,13 +1,12 @@
 """The rules as text. What they do is shown with packets, in tests/netns/gateway."""
 
-import os
-import shutil
 import subprocess
 from dataclasses import replace
 
 import pytest
 
 from egress.gateway.ruleset import Forwarding, closed, open_for, replace_clients
+from tests.machine import no_namespaces
 
 WANTED = Forwarding(
     public_interface="eth0",
@@ -19,8 +18,8 @@ WANTED = Forwarding(
 
 
 def accepted_by_nft(rules: str) -> None:
-    if os.geteuid() != 0 or not shutil.which("nft"):
-        pytest.skip("needs root and nft")
+    if reason := no_namespaces():
+        pytest.skip(reason)
     checked = subprocess.run(
         ["unshare", "-n", "nft", "-c", "-f", "-"], input=rules, capture_output=True, text=True, check=False, timeout=30
     )

@@ -16,6 +16,7 @@ from django.db import connection
 from egress.control.models import Node
 from egress.lab.errors import LabError
 from portal.demo.errors import StackError
+from portal.demo.needs import obstacle
 from portal.demo.seed import APPS
 from portal.demo.stack import NODES, Stack
 
@@ -37,12 +38,15 @@ class Command(BaseCommand):
     def handle(self, *, port: int, **_options: Any) -> None:
         """Run; ends with exit code 1 and one clear line when that can't be done."""
         signals = Signals()
-        stack = Stack(Path(settings.STATE_DIR), port=port, cancelled=signals.came)
+        simulated = obstacle()
+        if simulated:
+            self.stderr.write(f"Simulated, no packets are steered: {simulated}")
+        stack = Stack(Path(settings.STATE_DIR), port=port, simulated=simulated, cancelled=signals.came)
         try:
             seed = stack.start()
             wait_for_nodes(stack)
             start_containers(stack)
-            self.stdout.write(greeting(stack.port, seed))
+            self.stdout.write(greeting(stack.port, seed, simulated=bool(simulated)))
             self.stdout.flush()
             self._watch(stack, signals)
         except (StackError, LabError) as error:
@@ -119,13 +123,14 @@ def start_containers(stack: Stack) -> None:
             lab.start_container(app, node=node.name)
 
 
-def greeting(port: int, seed: dict[str, Any]) -> str:
+def greeting(port: int, seed: dict[str, Any], *, simulated: bool = False) -> str:
     """Return what a newcomer needs to go on."""
+    what = "lab status" if simulated else f"lab ip {APPS[0]}"
     return (
         f"\nSluicegate is running: http://localhost:{port}/\n\n"
         f"Customer:  {seed['customer']}  password {seed['password']}\n"
         f"Admin:     {seed['admin']}  password {seed['password']}  http://localhost:{port}/admin/\n"
         f"API token: {seed['api_token']}\n\n"
-        f"In another shell:  .venv/bin/python manage.py lab ip {APPS[0]}\n"
+        f"In another shell:  .venv/bin/python manage.py {what}\n"
         "Ctrl-C ends it and leaves nothing behind.\n"
     )

@@ -134,7 +134,11 @@ def namespace_of(app: str, *, must_exist: bool = False) -> str:
 
 def status_lines(status: dict[str, Any]) -> list[str]:
     """Return what `LabClient.status` says as lines to read."""
-    lines = [f"Droplets boot with {status['lab']['boots_with']}; the internet is {status['lab']['observer']}", "Nodes"]
+    lab = status["lab"]
+    if simulated := lab.get("simulated"):
+        lines = [f"Simulated: nothing moves, routes are only recorded. {simulated}", "Nodes"]
+    else:
+        lines = [f"Droplets boot with {lab['boots_with']}; the internet is {lab['observer']}", "Nodes"]
     lines += [
         f"  {node['name']:16} {node['public_address']:15} {node['private_address']:15} {node['network']:7} "
         f"agent {node['agent']}"

@@ -94,11 +94,16 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 def test_a_fresh_disk_holds_the_seed_and_no_secret_for_others(tmp_path: Path) -> None:
     lay_out(tmp_path, MACHINE)
-    user_data = tmp_path / "seed/var/lib/cloud/seed/nocloud/user-data"
+    user_data = tmp_path / "root/var/lib/cloud/seed/nocloud/user-data"
     assert user_data.read_text() == MACHINE.user_data
     assert user_data.stat().st_mode & 0o077 == 0
-    for name in image.files():
-        assert (tmp_path / "seed" / name).exists()
+    # Over the system's own folders; but its cloud-init's settings are replaced as a whole.
+    assert (tmp_path / "usr/bin/systemctl").stat().st_mode & 0o111 == 0o111
+    assert (tmp_path / "own/etc/cloud/cloud.cfg").read_text() == image.CLOUD_CFG
+    assert json.loads((tmp_path / "usr/local/lib/lab/jobs.json").read_text())
+    for name in image.OWN_FOLDERS:
+        assert (tmp_path / name).is_dir()
+        assert (tmp_path / "own" / name).is_dir()
 
 
 def test_user_data_is_not_in_the_repr() -> None:
