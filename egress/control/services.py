@@ -275,6 +275,8 @@ def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
 
 def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
+        # Locks the row against others who begin, and against route changes: pair numbers are given out one by one.
+        Cluster.objects.select_for_update(no_key=True).get(pk=app.cluster_id)
         assignment = Assignment.objects.create(
             id=uuid.uuid4(), app=app, cluster_id=app.cluster_id, pair=_free_pair(app.cluster_id), due_at=clock.now()
         )

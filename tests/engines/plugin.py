@@ -1,7 +1,7 @@
 """A pytest plugin: integration tests that use the database run on SQLite and on PostgreSQL.
 
 Each process of the tests has one PostgreSQL server, started when a test first needs it; the database in use is
-swapped between tests. A test on PostgreSQL is of the kind `postgres`, one that needs Redis is marked `redis`.
+swapped between tests. What runs on PostgreSQL is of the kind `postgres`, what asks for a Redis of the kind `redis`.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "db" in metafunc.fixturenames or metafunc.definition.get_closest_marker("django_db"):
         on_postgresql = pytest.param("postgresql", marks=pytest.mark.postgres)
         metafunc.parametrize("database_engine", ["sqlite", on_postgresql], indirect=True, scope="session")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what asks for a server of ours."""
+    for fixture, kind in (("postgresql", "postgres"), ("redis", "redis")):
+        if fixture in getattr(item, "fixturenames", ()):
+            item.add_marker(kind)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -74,7 +81,7 @@ def database_engine(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def redis() -> Iterator[str]:
-    """Run a Redis; returns its URL for Celery. Tests that use it are marked `redis`."""
+    """Run a Redis; returns its URL for Celery."""
     with redis_server() as url:
         yield url
 
