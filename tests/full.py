@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also the longer, seeded forms of crash and load tests")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Settle on a seed; pytest-xdist's processes inherit it."""
     text = os.environ.setdefault("SEED", str(secrets.randbelow(10**9)))
     if not text.isdecimal():
