@@ -1,6 +1,6 @@
 """A pytest plugin: tests by kind, a summary by kind, and kinds that must not be skipped.
 
-A test's kind is its marker (netns, browser, cni, contract) or else its folder (unit, integration, e2e).
+A test's kind is its marker (netns, browser, cni, contract, postgres, redis) or else its folder (unit, integration, e2e).
 `REQUIRE=netns,browser` in the environment turns a skip of these kinds into a failure of the run.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-MARKED = ("browser", "netns", "cni", "contract")
-ORDER = ("unit", "integration", "contract", "cni", "netns", "browser", "e2e")
+MARKED = ("browser", "netns", "cni", "contract", "postgres", "redis")
+ORDER = ("unit", "integration", "postgres", "redis", "contract", "cni", "netns", "browser", "e2e")
 ROOT = Path(__file__).parent
 
 # Tests never meet the state of a demo that runs in this checkout.

@@ -28,6 +28,9 @@ _DELETIONS = frozenset({Act.BEGIN_DELETE, Act.DELETE})
 PLACEMENT_ATTEMPTS = 6
 _LASTING = (NoCapacity, AccessRefused, Rejected)
 
+#: After a rate limit, between 2 and 4 s on top of what the provider asks for.
+SPREAD_LIKE_ATTEMPT = 3
+
 _WORDS = {
     "provider_no_capacity": (
         "There is no room for new gateways in this app's region at the moment. "
@@ -64,12 +67,22 @@ _TRYING_ANYHOW = (
 
 
 def verdict(error: ProviderError, act: Act, *, attempts: int, dice: float | None = None) -> GiveUp | TryAgain:
-    """Decide after the failed call number `attempts`, from 1 on. `dice` in 0..1 spreads the pauses."""
+    """Decide after `attempts` calls that failed, this one included. `dice` in 0..1 spreads the pauses."""
+    if isinstance(error, RateLimited):
+        # Many wait for the same moment: they mustn't all come in it.
+        return TryAgain(error.retry_after_seconds + backoff_seconds(SPREAD_LIKE_ATTEMPT, dice))
     most = PLACEMENT_ATTEMPTS if act is Act.CHECK_PLACEMENT else settings.EGRESS_PROVIDER_ATTEMPTS
     if act not in _DELETIONS and (isinstance(error, _LASTING) or attempts >= most):
         return GiveUp()
-    pause = backoff_seconds(attempts, dice)
-    return TryAgain(max(pause, error.retry_after_seconds) if isinstance(error, RateLimited) else pause)
+    return TryAgain(backoff_seconds(attempts, dice))
+
+
+def counts(error: ProviderError) -> bool:
+    """Say whether a failed call brings us nearer to giving up: to be asked to wait is no failure, however often.
+
+    An app waits for its turn then, and every hint to look at it again is refused as well before that.
+    """
+    return not isinstance(error, RateLimited)
 
 
 def backoff_seconds(attempts: int, dice: float | None = None) -> float:

@@ -13,7 +13,7 @@ from egress.provider.base import ProviderError
 from . import clock, events, installation
 from .errors import LeaseLost, TransitionConflict
 from .facts import facts_of
-from .failures import GiveUp, backoff_seconds, trying_message, verdict
+from .failures import GiveUp, backoff_seconds, counts, trying_message, verdict
 from .lease import Lease, free
 from .models import Assignment, Event
 from .plan import POLLS, Act, Step, next_step
@@ -100,7 +100,7 @@ def _take(step: Step, work: Work, polled: set[UUID]) -> datetime | _Again:
 
 def _after_provider_error(step: Step, work: Work, error: ProviderError) -> datetime | _Again:
     assignment = work.assignment
-    attempts = assignment.attempts + 1
+    attempts = assignment.attempts + counts(error)
     log.warning("assignment %s: %s: %s: %s", assignment.pk, step.act.name.lower(), error.code, error)
     decision = verdict(error, step.act, attempts=attempts)
     with work.lease.fenced():

@@ -285,6 +285,8 @@ def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
 
 def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
+        # Locks the row against others who begin, and against route changes: pair numbers are given out one by one.
+        Cluster.objects.select_for_update(no_key=True).get(pk=app.cluster_id)
         if pair_of(app.pk):
             # Its pair is still there: only the database forgot it.
             assignment = pair_adopt(app=app, actor=_person(actor))

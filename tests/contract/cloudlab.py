@@ -8,9 +8,10 @@ import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import trustme
@@ -27,6 +28,8 @@ from egress.provider.digitalocean import DigitalOcean
 
 TOKEN = "dop_v1_" + "0123456789abcdef" * 4
 PATIENCE_SECONDS = 20
+
+T = TypeVar("T")
 
 
 class MemoryHypervisor:
@@ -249,7 +252,11 @@ class Server:
         await asyncio.sleep(0)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
+        self.begin(work).result(PATIENCE_SECONDS)
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Start `work` in the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         self._server.should_exit = True
@@ -258,9 +265,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(server: Server, **options: Any) -> Iterator[CloudLab]:
+def running(server: Server, *, hypervisor: MemoryHypervisor | None = None, **options: Any) -> Iterator[CloudLab]:
     """Serve a new cloud; `options` go to create_app."""
-    hypervisor = MemoryHypervisor()
+    hypervisor = hypervisor or MemoryHypervisor()
     app = create_app(hypervisor, tokens=[TOKEN], **options)
     recorder = Recorder(app)
     lifespan = app.router.lifespan_context(app)

@@ -1,4 +1,4 @@
-"""Real processes for tests: Redis on a unix socket, a Celery worker, web servers. Always ended, by their ids."""
+"""Real processes for tests: Celery workers, web servers. Always ended, by their ids."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
     """Run `command` on the test's database until the end of the block."""
     inherited = {
         **os.environ,
-        "DATABASE_URL": database_url(),
+        **database_environment(),
         "EGRESS_PROVIDER": settings.EGRESS_PROVIDER,
         **environment,
     }
@@ -49,10 +49,16 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
         kill(process)
 
 
-def database_url() -> str:
-    """Return where the test's database is; PostgreSQL's host and user come from libpq's own variables."""
-    scheme = "sqlite:///" if connection.vendor == "sqlite" else "postgres:///"
-    return f"{scheme}{connection.settings_dict['NAME']}"
+def database_environment() -> dict[str, str]:
+    """Return the environment that leads to the test's database; libpq has variables of its own."""
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return {"DATABASE_URL": f"sqlite:///{database['NAME']}"}
+    return {
+        "DATABASE_URL": f"postgres:///{database['NAME']}",
+        "PGHOST": str(database["HOST"]),
+        "PGUSER": str(database["USER"]),
+    }
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -60,16 +66,6 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(20)
-
-
-@contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Run a private Redis; yields its URL for Celery."""
-    socket = folder / "redis.sock"
-    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
-    with running(command, folder / "redis.log"):
-        wait_for(socket.exists, "Redis")
-        yield f"redis+socket://{socket}"
 
 
 def worker_command(folder: Path, *, beat: bool) -> list[str]:

@@ -63,6 +63,17 @@ def test_passing_errors_end_in_error_after_a_limit(enabled: Fleet, settings: Set
     assert Event.objects.filter(kind="provider").count() == 1
 
 
+def test_to_be_asked_to_wait_is_no_failure_however_often(enabled: Fleet, settings: Settings) -> None:
+    settings.EGRESS_PROVIDER_ATTEMPTS = 3
+    enabled.cloud.fail("create_or_adopt", "provider_rate_limited", times=10)
+    for _ in range(10):
+        assignment = enabled.step()
+        assert (assignment.status, assignment.attempts) == ("provisioning", 0)
+        assert assignment.error_code == "provider_rate_limited"
+    enabled.step()
+    assert len(enabled.cloud.servers()) == 2
+
+
 def test_a_creation_whose_answer_got_lost_is_adopted_not_repeated(enabled: Fleet) -> None:
     enabled.cloud.fail("create_or_adopt", LOST_ANSWER)
     enabled.step()

@@ -1,7 +1,6 @@
-"""The control plane as it runs: a Celery worker and web servers in processes of their own, on one database file."""
+"""The control plane as it runs: a Celery worker and web servers in processes of their own, on one database."""
 
 import http.client
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -23,11 +22,10 @@ from tests.factories import make_app, make_cluster, make_node, make_team, make_u
 
 from .cloud import HANG
 from .fleet import Fleet
-from .processes import LIMIT_SECONDS, kill, redis_server, running, wait_for, web_command, worker_command
+from .processes import LIMIT_SECONDS, kill, running, wait_for, web_command, worker_command
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server isn't installed"),
     pytest.mark.timeout(240),
 ]
 
@@ -39,12 +37,6 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.fixture
-def broker(folder: Path) -> Iterator[str]:
-    with redis_server(folder) as url:
-        yield url
-
-
 def _send_to(url: str) -> None:
     celery_app.conf.update(broker_url=url)
     kombu.pools.reset()
@@ -53,9 +45,9 @@ def _send_to(url: str) -> None:
 
 
 @pytest.fixture
-def hints(broker: str) -> Iterator[None]:
+def hints(redis: str) -> Iterator[None]:
     """Let this process's messages reach the real broker."""
-    _send_to(broker)
+    _send_to(redis)
     yield
     _send_to("memory://localhost")
 
@@ -82,33 +74,33 @@ def disable_to_released(fleet: Fleet) -> None:
     wait_for(lambda: status(fleet) == AssignmentStatus.RELEASED, "the release")
 
 
-def test_messages_alone_bring_an_assignment_up_and_down(fleet: Fleet, folder: Path, broker: str, hints: None) -> None:
-    with running(worker_command(folder, beat=False), folder / "worker.log", CELERY_BROKER_URL=broker):
+def test_messages_alone_bring_an_assignment_up_and_down(fleet: Fleet, folder: Path, redis: str, hints: None) -> None:
+    with running(worker_command(folder, beat=False), folder / "worker.log", CELERY_BROKER_URL=redis):
         enable_to_active(fleet)
         assert len(fleet.cloud.servers()) == 2
         disable_to_released(fleet)
         assert fleet.cloud.servers() == []
 
 
-def test_with_every_message_lost_the_sweep_alone_does_it(fleet: Fleet, folder: Path, broker: str) -> None:
-    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=broker):
+def test_with_every_message_lost_the_sweep_alone_does_it(fleet: Fleet, folder: Path, redis: str) -> None:
+    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=redis):
         enable_to_active(fleet)
         disable_to_released(fleet)
         assert fleet.cloud.calls("create_or_adopt") == 2
 
 
 def test_a_worker_killed_while_the_provider_creates_is_replaced_without_a_third_server(
-    fleet: Fleet, folder: Path, broker: str, hints: None
+    fleet: Fleet, folder: Path, redis: str, hints: None
 ) -> None:
     fleet.cloud.fail("create_or_adopt", HANG)
-    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=broker) as first:
+    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=redis) as first:
         egress_enable(app=fleet.app, actor=fleet.user)
         wait_for(lambda: len(fleet.cloud.servers()) == 1, "the first server")
         kill(first)
     assert [gateway.provisioning_status for gateway in fleet.gateways()] == ["creating", "pending"]
     # Its lease runs out: no need to watch it do so.
     Assignment.objects.update(lease_until=clock.now())
-    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=broker):
+    with running(worker_command(folder, beat=True), folder / "worker.log", CELERY_BROKER_URL=redis):
         wait_for(lambda: all(gateway.server_id for gateway in fleet.gateways()), "both servers")
         fleet.boot_gateways()
         wait_for(lambda: status(fleet) == AssignmentStatus.DISTRIBUTING, "the route")

@@ -3,7 +3,7 @@
 import pytest
 from pytest_django import Settings
 
-from egress.control.failures import GiveUp, TryAgain, backoff_seconds, stopped_message, trying_message, verdict
+from egress.control.failures import GiveUp, TryAgain, backoff_seconds, counts, stopped_message, trying_message, verdict
 from egress.control.plan import Act
 from egress.provider.base import (
     AccessRefused,
@@ -24,7 +24,7 @@ def test_lasting_errors_stop_a_creation_at_once(kind: type[ProviderError]) -> No
     assert verdict(kind("no"), Act.CREATE, attempts=1) == GiveUp()
 
 
-@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("kind", [Unavailable, OutcomeUnknown])
 def test_passing_errors_are_tried_again_up_to_a_limit(kind: type[ProviderError], settings: Settings) -> None:
     settings.EGRESS_PROVIDER_ATTEMPTS = 5
     decisions = [verdict(kind("hm"), Act.CREATE, attempts=attempts) for attempts in range(1, 6)]
@@ -49,8 +49,17 @@ def test_the_dice_keep_pauses_apart() -> None:
     assert all(60 <= pause <= 120 for pause in pauses)
 
 
-def test_a_rate_limit_says_itself_how_long_to_wait() -> None:
-    assert verdict(RateLimited("slow", 90), Act.CREATE, attempts=1, dice=0) == TryAgain(90)
+@pytest.mark.parametrize("attempts", [0, 1, 1000])
+def test_a_rate_limit_says_itself_how_long_to_wait_and_is_never_given_up(attempts: int) -> None:
+    limited = RateLimited("slow", 90)
+    assert verdict(limited, Act.CREATE, attempts=attempts, dice=0) == TryAgain(92)
+    assert verdict(limited, Act.CREATE, attempts=attempts, dice=1) == TryAgain(94)
+    assert not counts(limited)
+
+
+@pytest.mark.parametrize("kind", [Unavailable, OutcomeUnknown, *LASTING])
+def test_all_other_failures_count(kind: type[ProviderError]) -> None:
+    assert counts(kind("no"))
 
 
 @pytest.mark.parametrize("code", [kind.code for kind in LASTING] + ["gateway_boot_timeout", "gateway_lost", "other"])

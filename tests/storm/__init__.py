@@ -1,0 +1,1 @@
+"""The whole control plane under load, faults and kills, on real engines."""

@@ -1,0 +1,80 @@
+"""The control plane's processes: three web servers behind one socket, three workers, two schedulers; and who kills them."""
+
+import os
+import random
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from signal import SIGKILL
+from time import monotonic, sleep
+
+from portal.demo.parts import Part, Parts
+
+ROOT = Path(__file__).resolve().parents[2]
+CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
+UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
+           "--timeout-graceful-shutdown", "1")  # fmt: skip
+WORKER = ("worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
+BEAT = ("beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "", "--loglevel", "WARNING")
+TICK_SECONDS = 0.1
+#: Between two kills: from, to.
+PAUSE_SECONDS = (1, 3)
+
+
+class ControlPlane:
+    """All processes. Started from one thread, which outlives them: the kernel ends them with it."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], seed: int) -> None:
+        self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
+        self._parts = Parts(folder, directory=ROOT)
+        # All web servers accept from it; while one is dead the others do.
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(512)
+        self.where: tuple[str, int] = self._listener.getsockname()
+        fd = self._listener.fileno()
+        self._commands = {
+            **{f"web-{number}": Part(command=(*UVICORN, "--fd", str(fd)), fds=(fd,)) for number in range(3)},
+            **{f"worker-{number}": Part(command=(*CELERY, *WORKER)) for number in range(3)},
+            **{f"scheduler-{number}": Part(command=(*CELERY, *BEAT)) for number in range(2)},
+        }
+        self._dice = random.Random(seed)  # noqa: S311  # no secret hangs on it
+        self._next_kill_at = 0.0
+        self.killed: Counter[str] = Counter()
+
+    def start(self, settings: Mapping[str, str]) -> None:
+        """Start everything; `settings` are environment variables."""
+        self._environment |= settings
+        for name, part in self._commands.items():
+            self._parts.start(name, part, self._environment)
+
+    def stop(self) -> None:
+        """End everything."""
+        self._parts.stop_all(last=())
+        self._listener.close()
+
+    def wait(
+        self, done: Callable[[], bool], what: Callable[[], str], *, limit_seconds: float, kills: int = 0
+    ) -> None:
+        """Wait for `done`; meanwhile kill so many processes, one after the other, and start each again.
+
+        `what` says what was waited for, and how far it came.
+        """
+        ends_at = monotonic() + limit_seconds
+        while kills or not done():
+            assert monotonic() < ends_at, f"waited {limit_seconds} s for {what()}"
+            if kills and monotonic() > self._next_kill_at:
+                self._kill_one()
+                kills -= 1
+                self._next_kill_at = monotonic() + self._dice.uniform(*PAUSE_SECONDS)
+            # Nothing may end by itself.
+            assert not self._parts.dead()
+            sleep(TICK_SECONDS)
+
+    def _kill_one(self) -> None:
+        name = self._dice.choice(sorted(self._commands))
+        self._parts.stop(name, how=SIGKILL)
+        self._parts.start(name, self._commands[name], self._environment)
+        self.killed[name.partition("-")[0]] += 1
