@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from .processes import database_environment
+
 ROOT = Path(__file__).resolve().parents[3]
 #: An errand takes a few hundredths of a second.
 LIMIT_SECONDS = 60
@@ -31,10 +33,10 @@ class Done:
 class Worker:
     """The worker, seen from the test."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self) -> None:
         environment = {
             **os.environ,
-            "DATABASE_URL": database_url,
+            **database_environment(),
             "EGRESS_PROVIDER": "tests.integration.control.crash.WatchedCloud",
             "PYTHONPATH": str(ROOT),
         }

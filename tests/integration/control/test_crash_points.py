@@ -20,7 +20,6 @@ from .cloud import BUG, FileCloud
 from .crash_worker import Worker
 from .fleet import Fleet, make_fleet
 from .play import MAX_DEATHS, Kill, Play
-from .processes import database_url
 
 #: Of the long form.
 RANDOM_RUNS = int(os.environ.get("CRASH_RUNS", "60"))
@@ -223,8 +222,8 @@ LISTED = {point for points in POINTS.values() for point in points}
 
 
 @pytest.fixture(scope="module")
-def worker(django_db_setup: None) -> Iterator[Worker]:
-    worker = Worker(database_url())
+def worker(database_engine: str, django_db_setup: None) -> Iterator[Worker]:
+    worker = Worker()
     yield worker
     worker.close()
 
