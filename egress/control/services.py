@@ -15,6 +15,7 @@ from django.utils.module_loading import import_string
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
 from . import clock, distribution, events
+from .adoption import find_for, pair_adopt
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
@@ -42,7 +43,6 @@ from .models import (
     Wish,
 )
 from .pairs import free_pair
-from .quarantine import pair_adopt, pair_of
 from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
@@ -273,7 +273,7 @@ def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
 
 def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
-        if pair_of(app.pk):
+        if find_for(app.pk):
             # Its pair is still there: only the database forgot it.
             assignment = pair_adopt(app=app, actor=_person(actor))
             _record_request("egress.enable", assignment, actor)

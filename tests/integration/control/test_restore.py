@@ -5,6 +5,7 @@ Real copies of the database file; the agents' side is what agents really keep: t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django import Settings
 
-from egress.control import agents, installation, quarantine
+from egress.control import adoption, agents, clock, distribution, installation
 from egress.control.errors import StandsStill, Unauthorized, WindowClosed
 from egress.control.models import (
     Assignment,
@@ -29,7 +30,7 @@ from egress.control.models import (
 )
 from egress.control.reconcile import sweep
 from egress.control.selectors import egress_view
-from egress.control.services import egress_disable, egress_enable
+from egress.control.services import egress_disable, egress_enable, egress_retry
 from egress.control.tidy import tidy
 from egress.node.routes import merge
 from egress.wire.messages import GatewayReport, GatewaySyncRequest, NodeReport, NodeSync, NodeSyncRequest, Route
@@ -67,7 +68,11 @@ class NodeAgent:
         return self.table
 
     def report(self) -> None:
-        agents.node_report(token=self.token, message=NodeReport(boot_id="b", agent_version="1", dataplane="ok"))
+        """Say that all is well, and of each gateway in the table that it is probed and answers."""
+        routes = self.table.routes if self.table else ()
+        probed = {gateway.id: "healthy" for route in routes for gateway in route.gateways}
+        report = NodeReport(boot_id="b", agent_version="1", dataplane="ok", gateways=probed)
+        agents.node_report(token=self.token, message=report)
 
     def route(self, namespace: str) -> Route | None:
         assert self.table is not None
@@ -159,7 +164,7 @@ def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_i
     new = world.another()
     world.backups.take()
     world.up(new)
-    before, route = world.servers(), world.nodes[0].route(new.app.namespace)
+    before, route, history = world.servers(), world.nodes[0].route(new.app.namespace), Cluster.objects.get().epoch
     world.restore()
     for _ in range(3):
         tidy()
@@ -169,11 +174,14 @@ def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_i
     assert {stray.public_address for stray in StrayServer.objects.all()} == {"203.0.113.3", "203.0.113.4"}
     assert world.nodes[0].route(new.app.namespace) == route
 
-    quarantine.pair_adopt(app=new.app, actor=new.user)
+    adoption.pair_adopt(app=new.app, actor=new.user)
     assert installation.resume(actor=new.user)
     for node in world.nodes:
         told = node.poll().routes
         assert {each.namespace for each in told} == {world.first.app.namespace, new.app.namespace}
+        # Two different revisions may bear one number, but not in one history.
+        assert node.table is not None
+        assert node.table.epoch != str(history)
         again = node.route(new.app.namespace)
         assert again is not None
         assert route is not None
@@ -186,6 +194,60 @@ def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_i
     tidy()
     assert world.servers() == before
     assert not StrayServer.objects.exists()
+
+
+def test_a_pair_that_no_node_uses_goes_the_usual_way_of_a_new_one(world: World) -> None:
+    new = world.another()
+    world.backups.take()
+    egress_enable(app=new.app, actor=new.user)
+    new.step()
+    world.up(world.another())
+    before = world.servers()
+    world.restore()
+    tidy()
+    adopted = adoption.pair_adopt(app=new.app, actor=new.user)
+    assert (adopted.status, distribution.has_route(adopted)) == (AssignmentStatus.PROVISIONING, False)
+    installation.resume()
+    world.follow()
+    gateways_return(new)
+    new.step()
+    world.follow()
+    assert new.step().status == AssignmentStatus.ACTIVE
+    assert [gateway.server_id for gateway in new.gateways()] == ["3", "4"]
+    assert world.servers() == before
+
+
+def test_a_gateway_that_replaced_another_since_is_taken_back_into_its_pair(world: World) -> None:
+    other = world.another()
+    egress_enable(app=other.app, actor=other.user)
+    other.step()
+    failed = other.gateways()[1]
+    Gateway.objects.filter(pk=failed.pk).update(status_since=clock.now() - timedelta(hours=1))
+    assert other.step().status == AssignmentStatus.ERROR
+    world.backups.take()
+    egress_retry(app=other.app, actor=other.user)
+    other.step()
+    other.boot_gateways()
+    other.step()
+    world.follow()
+    assert other.step().status == AssignmentStatus.ACTIVE
+    before, route = world.servers(), world.nodes[0].route(other.app.namespace)
+    assert sorted(before) == ["1", "2", "3", "5"]
+    world.restore()
+    tidy()
+    assert other.assignment.status == AssignmentStatus.ERROR
+    adoption.pair_adopt(app=other.app, actor=other.user)
+    installation.resume()
+    assert world.nodes[0].poll()
+    again = world.nodes[0].route(other.app.namespace)
+    assert again is not None
+    assert route is not None
+    assert again.gateways == route.gateways
+    world.follow()
+    gateways_return(other)
+    assert other.step().status == AssignmentStatus.ACTIVE
+    tidy()
+    assert world.servers() == before
 
 
 def test_a_customer_who_enables_again_gets_the_same_addresses(world: World) -> None:
