@@ -1,6 +1,6 @@
 """An hour-old backup comes back: nobody loses an address or a route, and operators see what it forgot.
 
-Real copies of the database file; the agents' side is what agents really keep: tables that grow by `merge`, tokens.
+Real copies of the database; the agents' side is what agents really keep: tables that grow by `merge`, tokens.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from pytest_django import Settings
 
 from egress.control import adoption, agents, clock, distribution, installation
@@ -39,10 +38,7 @@ from tests.factories import make_app, make_node
 from .backup import Backups
 from .fleet import Fleet
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="copies SQLite's file"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 HOUR = 3600
 
 
@@ -142,7 +138,7 @@ def world(fleet: Fleet, tmp_path: Path, settings: Settings) -> Iterator[World]:
     made = World(fleet, Backups(tmp_path), settings, [NodeAgent(node.name) for node in fleet.nodes], [fleet])
     made.up(fleet)
     yield made
-    connection.close()
+    made.backups.forget()
 
 
 def gateways_return(fleet: Fleet) -> None:
