@@ -17,7 +17,8 @@ from . import adoption, breaker, installation, naming, quarantine
 from .admin_base import AttentionFilter, ReadOnlyAdmin, confirmed, each, on_row, operator
 from .attention import installation_concerns, stray_concerns
 from .errors import NotAPair
-from .models import App, Installation, StrayServer
+from .models import App
+from .models_installation import Installation, StrayServer
 
 
 class StrayAttention(AttentionFilter):

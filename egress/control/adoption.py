@@ -27,9 +27,9 @@ from .models import (
     Node,
     NodeStatus,
     Placement,
-    StrayServer,
     Wish,
 )
+from .models_installation import StrayServer
 from .pairs import free_pair
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake

@@ -16,7 +16,8 @@ from portal.accounts.models import User
 from . import clock, events
 from .breaker import STRAY
 from .errors import StrayGone
-from .models import Event, StrayServer
+from .models import Event
+from .models_installation import StrayServer
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import installation, naming, provider_access
-from egress.control.models import AssignmentStatus, Gateway, Installation, StrayServer
+from egress.control.models import AssignmentStatus, Gateway
+from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
 from tests.contract.cloudlab import TOKEN, CloudLab

@@ -19,9 +19,9 @@ from egress.control.models import (
     Node,
     NodeStatus,
     RouteChange,
-    StrayServer,
     Wish,
 )
+from egress.control.models_installation import StrayServer
 from egress.control.services import egress_enable
 from portal.accounts.models import ApiToken, User, token_hash
 from tests.factories import make_app, make_cluster, make_node, make_team, make_user

@@ -12,14 +12,8 @@ from pytest_django import Settings
 
 from egress.control import adoption, breaker, clock, naming, quarantine
 from egress.control.errors import NotAPair, StrayGone
-from egress.control.models import (
-    AssignmentStatus,
-    Event,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    StrayServer,
-)
+from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus
+from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
 

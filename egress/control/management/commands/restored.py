@@ -8,17 +8,8 @@ from django.core.management.base import BaseCommand
 from django.db.models import Q
 
 from egress.control import adoption, clock, installation, naming
-from egress.control.models import (
-    App,
-    Assignment,
-    AssignmentStatus,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    Node,
-    NodeStatus,
-    StrayServer,
-)
+from egress.control.models import App, Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.models_installation import Installation, StrayServer
 
 SHOWN = 20
 
