@@ -13,11 +13,12 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from . import breaker, installation, naming, quarantine
+from . import adoption, breaker, installation, naming, quarantine
 from .admin_base import AttentionFilter, ReadOnlyAdmin, confirmed, each, on_row, operator
 from .attention import installation_concerns, stray_concerns
 from .errors import NotAPair
-from .models import App, Installation, StrayServer
+from .models import App
+from .models_installation import Installation, StrayServer
 
 
 class StrayAttention(AttentionFilter):
@@ -110,7 +111,7 @@ def _give_back(request: HttpRequest) -> Callable[[StrayServer], object]:
         app = App.objects.filter(pk=origin.app_id).first() if origin else None
         if app is None:
             raise NotAPair
-        return quarantine.pair_adopt(app=app, actor=operator(request))
+        return adoption.pair_adopt(app=app, actor=operator(request))
 
     return give_back
 

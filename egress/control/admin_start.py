@@ -20,16 +20,8 @@ from .attention import (
     node_concerns,
     stray_concerns,
 )
-from .models import (
-    Assignment,
-    AssignmentStatus,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    Node,
-    NodeStatus,
-    StrayServer,
-)
+from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+from .models_installation import Installation, StrayServer
 
 ROWS_SHOWN = 8
 

@@ -10,7 +10,8 @@ from django.db import transaction
 from portal.accounts.models import User
 
 from . import clock, events, installation
-from .models import Event, Gateway, Installation
+from .models import Event, Gateway
+from .models_installation import Installation
 
 log = logging.getLogger(__name__)
 

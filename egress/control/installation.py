@@ -16,19 +16,8 @@ from portal.accounts.models import User
 
 from . import clock, distribution, events
 from .errors import StandsStill
-from .models import (
-    Assignment,
-    AssignmentStatus,
-    Cluster,
-    Event,
-    Gateway,
-    GatewayStatus,
-    Health,
-    Installation,
-    Node,
-    NodeStatus,
-    Wish,
-)
+from .models import Assignment, AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Wish
+from .models_installation import Installation
 from .transitions import assignment_transition
 from .wake import wake
 

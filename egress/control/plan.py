@@ -152,7 +152,7 @@ def _provision(facts: Facts) -> Step:
     if not facts.placed and all(_stands(gateway) for gateway in facts.gateways):
         # While they boot: a gateway that must be replaced hasn't been waited for.
         return Step(act=Act.CHECK_PLACEMENT)
-    if facts.placed and all(_usable(gateway) for gateway in facts.gateways):
+    if all(_usable(gateway) for gateway in facts.gateways):
         return Step(act=Act.DISTRIBUTE)
     return _wait(min(step.wait_seconds for step in steps))
 

@@ -1,36 +1,23 @@
 """Keep servers that no row knows: each may be a customer's address that only a restored database forgot.
 
-An operator gives a pair back to its app, or orders a deletion, which waits until the quarantine is over.
+An operator orders a deletion, which waits until the quarantine is over, or gives a pair back to its app (`adoption`).
 """
 
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 
 from egress.provider.base import Server
-from portal.accounts.models import User, token_hash
+from portal.accounts.models import User
 
-from . import clock, distribution, events, naming
+from . import clock, events
 from .breaker import STRAY
-from .enrolment import enrolment_secret
-from .errors import NotAPair, StrayGone
-from .models import (
-    SLOTS,
-    App,
-    Assignment,
-    AssignmentStatus,
-    Event,
-    Gateway,
-    GatewayStatus,
-    Placement,
-    StrayServer,
-)
-from .pairs import free_pair
-from .wake import wake
+from .errors import StrayGone
+from .models import Event
+from .models_installation import StrayServer
 
 log = logging.getLogger(__name__)
 
@@ -68,68 +55,6 @@ def deletion_order(*, stray: StrayServer, actor: User) -> StrayServer:
 def deletion_withdraw(*, stray: StrayServer, actor: User) -> StrayServer:
     """Take the order back: `stray` stays. Raises StrayGone."""
     return _order(stray, actor, "deletion withdrawn", delete_ordered_at=None, delete_ordered_by=None)
-
-
-def pair_of(app_id: UUID) -> dict[int, StrayServer]:
-    """Return the app's latest pair in quarantine by slot; empty without a whole one that has its addresses."""
-    pairs: dict[UUID, dict[int, StrayServer]] = {}
-    for stray in StrayServer.objects.filter(delete_ordered_at=None).order_by("created_at"):
-        origin = naming.origin_of(stray.tags)
-        if origin and origin.app_id == app_id and stray.public_address and stray.private_address:
-            pairs.setdefault(origin.assignment_id, {})[origin.slot] = stray
-    whole = [pair for pair in pairs.values() if set(pair) == set(SLOTS)]
-    return whole[-1] if whole else {}
-
-
-def pair_adopt(*, app: App, actor: User | None) -> Assignment:
-    """Give `app` back the pair that stands in quarantine, as the nodes knew it: same gateways, same addresses.
-
-    Nodes that still have its route keep it; its gateways enrol again. Raises NotAPair.
-    """
-    with transaction.atomic():
-        pair = pair_of(app.pk)
-        if not pair or app.assignments.exclude(status=AssignmentStatus.RELEASED).exists():
-            raise NotAPair
-        origin = naming.origin_of(pair[0].tags)
-        if origin is None or Assignment.objects.filter(pk=origin.assignment_id).exists():
-            raise NotAPair
-        assignment = Assignment.objects.create(
-            id=origin.assignment_id,
-            app=app,
-            cluster_id=app.cluster_id,
-            pair=free_pair(app.cluster_id),
-            status=AssignmentStatus.DISTRIBUTING,
-            placement=Placement.UNKNOWN,
-        )
-        for slot, stray in pair.items():
-            _adopt(stray, assignment, slot)
-        route = distribution.route_of(assignment, "active")
-        revision = distribution.publish(app.cluster_id, app.namespace, route)
-        Assignment.objects.filter(pk=assignment.pk).update(target_revision=revision)
-        reason = "taken back from quarantine"
-        status = AssignmentStatus.DISTRIBUTING
-        events.record(Event.Kind.STATUS, "assignment.status", on=assignment, new=status, reason=reason, actor=actor)
-        wake([assignment.pk])
-    return assignment
-
-
-def _adopt(stray: StrayServer, assignment: Assignment, slot: int) -> None:
-    gateway_id = naming.gateway_of(stray.tags)
-    if gateway_id is None or not StrayServer.objects.filter(pk=stray.pk).delete()[0]:
-        raise NotAPair
-    gateway = Gateway.objects.create(
-        id=gateway_id,
-        assignment=assignment,
-        slot=slot,
-        provisioning_status=GatewayStatus.READY,
-        server_id=stray.server_id,
-        public_address=stray.public_address,
-        private_address=stray.private_address,
-        enrolment_hash=token_hash(enrolment_secret(gateway_id)),
-        enrolment_until=clock.now() + timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),
-    )
-    reason = f"server {stray.server_id} taken back from quarantine"
-    events.record(Event.Kind.STATUS, "gateway.status", on=gateway, new=gateway.provisioning_status, reason=reason)
 
 
 def _order(stray: StrayServer, actor: User, what: str, **changes: object) -> StrayServer:

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
 from . import clock, credentials, distribution, events
+from .adoption import find_for, pair_adopt
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
@@ -43,7 +44,6 @@ from .models import (
     Wish,
 )
 from .pairs import free_pair
-from .quarantine import pair_adopt, pair_of
 from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
@@ -287,7 +287,7 @@ def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
         # Locks the row against others who begin, and against route changes: pair numbers are given out one by one.
         Cluster.objects.select_for_update(no_key=True).get(pk=app.cluster_id)
-        if pair_of(app.pk):
+        if find_for(app.pk):
             # Its pair is still there: only the database forgot it.
             assignment = pair_adopt(app=app, actor=_person(actor))
             _record_request("egress.enable", assignment, actor)

@@ -8,7 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import installation, naming, provider_access
-from egress.control.models import AssignmentStatus, Gateway, Installation, StrayServer
+from egress.control.models import AssignmentStatus, Gateway
+from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
 from tests.contract.cloudlab import TOKEN, CloudLab
@@ -16,10 +17,7 @@ from tests.factories import make_app, make_cluster, make_node, make_team, make_u
 from tests.integration.control.backup import Backups
 from tests.integration.control.fleet import Fleet
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("__import__('django.db').db.connection.vendor != 'sqlite'", reason="copies SQLite's file"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @dataclass
@@ -52,6 +50,7 @@ def account(db: None, lab: CloudLab, tmp_path: Path, settings: Settings) -> Iter
     for name in ("eu", "us"):
         made.backups.take(name)
     yield made
+    made.backups.forget()
     provider_access.digitalocean().close()
     provider_access.digitalocean.cache_clear()
 

@@ -21,6 +21,7 @@ from egress.control.models import (
     RouteChange,
     Wish,
 )
+from egress.control.models_installation import StrayServer
 from egress.control.services import egress_enable
 from portal.accounts.models import ApiToken, User, token_hash
 from tests.factories import make_app, make_cluster, make_node, make_team, make_user
@@ -40,7 +41,7 @@ def page(operator: User) -> Client:
     return client
 
 
-MODELS = ["cluster", "app", "assignment", "gateway", "node", "routechange", "event"]
+MODELS = ["cluster", "app", "assignment", "gateway", "node", "routechange", "event", "strayserver", "installation"]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -55,6 +56,7 @@ def test_every_row_opens(page: Client, fleet: Fleet, model: str) -> None:
     from django.apps import apps
 
     fleet.bring_up()
+    StrayServer.objects.create(server_id="9", name="stray")
     row = apps.get_model("control", model).objects.first()
     assert page.get(reverse(f"admin:control_{model}_change", args=[row.pk])).status_code == 200
 
@@ -68,21 +70,27 @@ def test_every_accounts_page_opens(page: Client, operator: User, model: str) -> 
     assert page.get(reverse(f"admin:accounts_{model}_change", args=[pk])).status_code == 200
 
 
-@pytest.mark.parametrize("model", ["assignment", "gateway", "node", "routechange", "event"])
+@pytest.mark.parametrize(
+    "model", ["assignment", "gateway", "node", "routechange", "event", "strayserver", "installation"]
+)
 def test_rows_of_the_control_plane_can_not_be_added_or_deleted_by_hand(page: Client, fleet: Fleet, model: str) -> None:
     from django.apps import apps
 
     fleet.bring_up()
+    StrayServer.objects.create(server_id="9", name="stray")
     row = apps.get_model("control", model).objects.first()
     assert page.get(reverse(f"admin:control_{model}_add")).status_code == 403
     assert page.post(reverse(f"admin:control_{model}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
 
 
-@pytest.mark.parametrize("model", ["assignment", "gateway", "node", "routechange", "event"])
+@pytest.mark.parametrize(
+    "model", ["assignment", "gateway", "node", "routechange", "event", "strayserver", "installation"]
+)
 def test_a_page_without_fields_to_change_offers_no_save(page: Client, fleet: Fleet, model: str) -> None:
     from django.apps import apps
 
     fleet.bring_up()
+    StrayServer.objects.create(server_id="9", name="stray")
     row = apps.get_model("control", model).objects.first()
     shown = page.get(reverse(f"admin:control_{model}_change", args=[row.pk])).content
     assert b"Close" in shown

@@ -1,135 +1,34 @@
 """An hour-old backup comes back: nobody loses an address or a route, and operators see what it forgot.
 
-Real copies of the database file; the agents' side is what agents really keep: tables that grow by `merge`, tokens.
+Real copies of the database; the agents' side is what agents really keep: tables that grow by `merge`, tokens.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
 from pytest_django import Settings
 
-from egress.control import agents, installation, quarantine
-from egress.control.errors import StandsStill, Unauthorized, WindowClosed
-from egress.control.models import (
-    Assignment,
-    AssignmentStatus,
-    Cluster,
-    Event,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    Node,
-    NodeStatus,
-    StrayServer,
-)
+from egress.control import adoption, agents, clock, distribution, installation
+from egress.control.errors import StandsStill, WindowClosed
+from egress.control.models import AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.models_installation import Installation, StrayServer
 from egress.control.reconcile import sweep
 from egress.control.selectors import egress_view
-from egress.control.services import egress_disable, egress_enable
+from egress.control.services import egress_disable, egress_enable, egress_retry
 from egress.control.tidy import tidy
-from egress.node.routes import merge
-from egress.wire.messages import GatewayReport, GatewaySyncRequest, NodeReport, NodeSync, NodeSyncRequest, Route
-from tests.factories import make_app, make_node
+from egress.wire.messages import GatewaySyncRequest
+from tests.factories import make_node
 
 from .backup import Backups
 from .fleet import Fleet
+from .restored import HOUR, NodeAgent, World, gateways_return
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="copies SQLite's file"),
-]
-HOUR = 3600
-
-
-@dataclass
-class NodeAgent:
-    """A node's agent as it goes on through a restore: its credential and its table are its own."""
-
-    name: str
-    table: NodeSync | None = None
-
-    @property
-    def token(self) -> str:
-        return f"node-token-{self.name}"
-
-    def poll(self) -> NodeSync:
-        """Acknowledge what it has, and take what it is told. Raises what the control plane refuses with."""
-        at = (self.table.epoch, self.table.revision) if self.table else ("", 0)
-        for _ in range(2):
-            asked = NodeSyncRequest(epoch=at[0], applied_revision=at[1], wait_seconds=0)
-            agents.node_acknowledge(token=self.token, message=asked)
-            self.table = merge(self.table, agents.node_delta(token=self.token, message=asked))
-            at = (self.table.epoch, self.table.revision)
-        return self.table
-
-    def report(self) -> None:
-        agents.node_report(token=self.token, message=NodeReport(boot_id="b", agent_version="1", dataplane="ok"))
-
-    def route(self, namespace: str) -> Route | None:
-        assert self.table is not None
-        return next((route for route in self.table.routes if route.namespace == namespace), None)
-
-
-@dataclass
-class World:
-    """A cluster with its nodes and a cloud, which no restore changes; each app has a fleet of its own."""
-
-    first: Fleet
-    backups: Backups
-    settings: Settings
-    nodes: list[NodeAgent]
-    fleets: list[Fleet] = field(default_factory=list)
-
-    def another(self) -> Fleet:
-        """Register one more app."""
-        other = replace(self.first, app=make_app(self.first.app.team, self.first.cluster), tokens={})
-        self.fleets.append(other)
-        return other
-
-    def follow(self) -> None:
-        for node in self.nodes:
-            node.poll()
-            node.report()
-
-    def up(self, fleet: Fleet) -> None:
-        """Enable, and go all the way to active."""
-        egress_enable(app=fleet.app, actor=fleet.user)
-        fleet.step()
-        fleet.boot_gateways()
-        fleet.step()
-        self.follow()
-        assert fleet.step().status == AssignmentStatus.ACTIVE
-
-    def down(self, fleet: Fleet) -> None:
-        """Disable, and go all the way to released."""
-        egress_disable(app=fleet.app, actor=fleet.user)
-        for _ in range(3):
-            fleet.step()
-            self.follow()
-        assert fleet.step().status == AssignmentStatus.RELEASED
-
-    def restore(self) -> None:
-        """Put the backup back, an hour after it was taken; the agents come back at once."""
-        self.settings.CLOCK_OFFSET_SECONDS += HOUR
-        self.backups.restore()
-        for node in self.nodes:
-            with pytest.raises(StandsStill):
-                node.poll()
-            node.report()
-        assert installation.why_still()
-
-    def servers(self) -> dict[str, str | None]:
-        return {server.id: server.public_address for server in self.first.cloud.servers()}
-
-    def reconcile_all(self) -> None:
-        for assignment in Assignment.objects.all():
-            self.first.app, app = assignment.app, self.first.app
-            self.first.step()
-            self.first.app = app
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -137,29 +36,14 @@ def world(fleet: Fleet, tmp_path: Path, settings: Settings) -> Iterator[World]:
     made = World(fleet, Backups(tmp_path), settings, [NodeAgent(node.name) for node in fleet.nodes], [fleet])
     made.up(fleet)
     yield made
-    connection.close()
-
-
-def gateways_return(fleet: Fleet) -> None:
-    """Let the app's gateways speak with what they hold; those that are refused enrol again, as their agents do."""
-    for gateway in fleet.gateways():
-        report = GatewayReport(boot_id="boot", agent_version="1", forwarding=True)
-        try:
-            agents.gateway_report(token=fleet.tokens.get(str(gateway.pk), "none"), message=report)
-        except Unauthorized:
-            fleet.enrol(gateway)
-            agents.gateway_report(token=fleet.tokens[str(gateway.pk)], message=report)
-        asked = GatewaySyncRequest(applied_revision=0, wait_seconds=0)
-        clients = agents.gateway_clients(token=fleet.tokens[str(gateway.pk)], message=asked)
-        done = GatewaySyncRequest(applied_revision=clients.revision, wait_seconds=0)
-        agents.gateway_acknowledge(token=fleet.tokens[str(gateway.pk)], message=done)
+    made.backups.forget()
 
 
 def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_its_route(world: World) -> None:
     new = world.another()
     world.backups.take()
     world.up(new)
-    before, route = world.servers(), world.nodes[0].route(new.app.namespace)
+    before, route, history = world.servers(), world.nodes[0].route(new.app.namespace), Cluster.objects.get().epoch
     world.restore()
     for _ in range(3):
         tidy()
@@ -169,11 +53,14 @@ def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_i
     assert {stray.public_address for stray in StrayServer.objects.all()} == {"203.0.113.3", "203.0.113.4"}
     assert world.nodes[0].route(new.app.namespace) == route
 
-    quarantine.pair_adopt(app=new.app, actor=new.user)
+    adoption.pair_adopt(app=new.app, actor=new.user)
     assert installation.resume(actor=new.user)
     for node in world.nodes:
         told = node.poll().routes
         assert {each.namespace for each in told} == {world.first.app.namespace, new.app.namespace}
+        # Two different revisions may bear one number, but not in one history.
+        assert node.table is not None
+        assert node.table.epoch != str(history)
         again = node.route(new.app.namespace)
         assert again is not None
         assert route is not None
@@ -186,6 +73,60 @@ def test_an_app_enabled_since_gets_its_addresses_back_and_its_nodes_never_lose_i
     tidy()
     assert world.servers() == before
     assert not StrayServer.objects.exists()
+
+
+def test_a_pair_that_no_node_uses_goes_the_usual_way_of_a_new_one(world: World) -> None:
+    new = world.another()
+    world.backups.take()
+    egress_enable(app=new.app, actor=new.user)
+    new.step()
+    world.up(world.another())
+    before = world.servers()
+    world.restore()
+    tidy()
+    adopted = adoption.pair_adopt(app=new.app, actor=new.user)
+    assert (adopted.status, distribution.has_route(adopted)) == (AssignmentStatus.PROVISIONING, False)
+    installation.resume()
+    world.follow()
+    gateways_return(new)
+    new.step()
+    world.follow()
+    assert new.step().status == AssignmentStatus.ACTIVE
+    assert [gateway.server_id for gateway in new.gateways()] == ["3", "4"]
+    assert world.servers() == before
+
+
+def test_a_gateway_that_replaced_another_since_is_taken_back_into_its_pair(world: World) -> None:
+    other = world.another()
+    egress_enable(app=other.app, actor=other.user)
+    other.step()
+    failed = other.gateways()[1]
+    Gateway.objects.filter(pk=failed.pk).update(status_since=clock.now() - timedelta(hours=1))
+    assert other.step().status == AssignmentStatus.ERROR
+    world.backups.take()
+    egress_retry(app=other.app, actor=other.user)
+    other.step()
+    other.boot_gateways()
+    other.step()
+    world.follow()
+    assert other.step().status == AssignmentStatus.ACTIVE
+    before, route = world.servers(), world.nodes[0].route(other.app.namespace)
+    assert sorted(before) == ["1", "2", "3", "5"]
+    world.restore()
+    tidy()
+    assert other.assignment.status == AssignmentStatus.ERROR
+    adoption.pair_adopt(app=other.app, actor=other.user)
+    installation.resume()
+    assert world.nodes[0].poll()
+    again = world.nodes[0].route(other.app.namespace)
+    assert again is not None
+    assert route is not None
+    assert again.gateways == route.gateways
+    world.follow()
+    gateways_return(other)
+    assert other.step().status == AssignmentStatus.ACTIVE
+    tidy()
+    assert world.servers() == before
 
 
 def test_a_customer_who_enables_again_gets_the_same_addresses(world: World) -> None:

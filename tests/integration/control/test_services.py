@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError
 from pytest_django import Settings
 
-from egress.control import services
+from egress.control import pairs, services
 from egress.control.errors import (
     AdmissionRefused,
     AppUnknown,
@@ -171,13 +171,13 @@ def test_pair_numbers_differ_and_rest_after_use(fleet: Fleet, monkeypatch: pytes
     assert [enable(), enable()] == [1, 2]
     Assignment.objects.filter(pair=1).update(status=AssignmentStatus.RELEASED)
     assert enable() == 3
-    monkeypatch.setattr(services, "MAX_PAIR", 3)
+    monkeypatch.setattr(pairs, "MAX_PAIR", 3)
     assert enable() == 1
 
 
 def test_a_cluster_whose_route_table_is_full_says_so(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     egress_enable(app=make_app(fleet.app.team, fleet.cluster), actor=fleet.user)
-    monkeypatch.setattr(services, "MAX_ROUTES", 1)
+    monkeypatch.setattr(pairs, "MAX_ROUTES", 1)
     with pytest.raises(ClusterFull):
         egress_enable(app=fleet.app, actor=fleet.user)
     assert Assignment.objects.count() == 1
@@ -188,10 +188,10 @@ def test_a_lost_race_for_a_pair_number_is_tried_again_a_few_times(
 ) -> None:
     other = egress_enable(app=make_app(fleet.app.team, fleet.cluster), actor=fleet.user)
     numbers = iter([other.pair, other.pair, 7])
-    monkeypatch.setattr(services, "_free_pair", lambda _cluster_id: next(numbers))
+    monkeypatch.setattr(services, "free_pair", lambda _cluster_id: next(numbers))
     assert egress_enable(app=fleet.app, actor=fleet.user).pair == 7
     third = make_app(fleet.app.team, fleet.cluster)
-    monkeypatch.setattr(services, "_free_pair", lambda _cluster_id: 7)
+    monkeypatch.setattr(services, "free_pair", lambda _cluster_id: 7)
     with pytest.raises(TransitionConflict):
         egress_enable(app=third, actor=fleet.user)
 

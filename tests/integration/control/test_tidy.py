@@ -10,16 +10,10 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from egress.control import breaker, clock, naming, quarantine
+from egress.control import adoption, breaker, clock, naming, quarantine
 from egress.control.errors import NotAPair, StrayGone
-from egress.control.models import (
-    AssignmentStatus,
-    Event,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    StrayServer,
-)
+from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus
+from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
 
@@ -155,9 +149,9 @@ def test_half_a_pair_can_not_be_given_back(fleet: Fleet) -> None:
     tag = f"{naming.installation_tag()}:app:{fleet.app.pk}:{uuid4()}:0"
     fleet.cloud.add_stray(naming.installation_tag(), naming.gateway_tag(uuid4()), tag)
     tidy()
-    assert quarantine.pair_of(fleet.app.pk) == {}
+    assert adoption.find_for(fleet.app.pk) is None
     with pytest.raises(NotAPair):
-        quarantine.pair_adopt(app=fleet.app, actor=fleet.user)
+        adoption.pair_adopt(app=fleet.app, actor=fleet.user)
 
 
 # --- the breaker -----------------------------------------------------------------------------------------------------

@@ -7,18 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db.models import Q
 
-from egress.control import clock, installation, naming, quarantine
-from egress.control.models import (
-    App,
-    Assignment,
-    AssignmentStatus,
-    Gateway,
-    GatewayStatus,
-    Installation,
-    Node,
-    NodeStatus,
-    StrayServer,
-)
+from egress.control import adoption, clock, installation, naming
+from egress.control.models import App, Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.models_installation import Installation, StrayServer
 
 SHOWN = 20
 
@@ -67,7 +58,7 @@ def lines(row: Installation) -> Iterator[str]:
 def _of_app(stray: StrayServer) -> str:
     origin = naming.origin_of(stray.tags)
     app = App.objects.filter(pk=origin.app_id).first() if origin else None
-    pair = " (whole pair)" if app and quarantine.pair_of(app.pk) else ""
+    pair = " (can have its pair back)" if app and adoption.find_for(app.pk) else ""
     return f"{stray}, app {app or 'unknown'}{pair}"
 
 
