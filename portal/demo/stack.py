@@ -35,6 +35,9 @@ NODES = (
 )
 MANAGE_SECONDS = 120
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
+#: Parts that read Django's settings, and what nobody else's environment holds: tenants' containers are the lab's children.
+SETTINGS_READERS = frozenset({"agents", "worker", "web", "scheduler"})
+SECRETS = frozenset({"SECRET_KEY", "DIGITALOCEAN_TOKEN", "DATABASE_URL"})
 # Agents hold their polls open: nothing is won by waiting until these end.
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
            "--timeout-graceful-shutdown", "1", "--http", "portal.config.patience:PatientProtocol")  # fmt: skip
@@ -113,7 +116,9 @@ class Stack:
 
     def start_part(self, name: str) -> None:
         """Start (again) the part called `name` and wait until it is up."""
-        self._running.start(name, self._parts[name], self.environment)
+        secret = frozenset() if name in SETTINGS_READERS else SECRETS
+        environment = {key: value for key, value in self.environment.items() if key not in secret}
+        self._running.start(name, self._parts[name], environment)
 
     def stop_part(self, name: str, *, how: signal.Signals = signal.SIGTERM) -> None:
         """End one part: by `how`, and by SIGKILL if that takes too long."""
