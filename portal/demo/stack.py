@@ -35,7 +35,7 @@ NODES = (
 )
 MANAGE_SECONDS = 120
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
-#: Parts that read Django's settings, and what nobody else's environment holds: tenants' containers are the lab's children.
+#: Parts that read Django's settings, and what no other's environment holds: the lab's children are tenants' containers.
 SETTINGS_READERS = frozenset({"agents", "worker", "web", "scheduler"})
 SECRETS = frozenset({"SECRET_KEY", "DIGITALOCEAN_TOKEN", "DATABASE_URL"})
 # Agents hold their polls open: nothing is won by waiting until these end.
