@@ -94,4 +94,7 @@ class ControlPlane:
         content = response.read(MAX_REPLY_BYTES + 1)
         if len(content) > MAX_REPLY_BYTES:
             raise http.client.HTTPException(f"answer larger than {MAX_REPLY_BYTES} bytes")
+        if response.length:
+            # Reading up to a limit doesn't mind an early end; this message isn't whole.
+            raise http.client.IncompleteRead(content, response.length)
         return response.status, content

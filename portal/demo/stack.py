@@ -37,6 +37,9 @@ NODES = (
 MANAGE_SECONDS = 120
 AGENTS_SOCKET = "agents.sock"
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
+#: Parts that read Django's settings, and what no other's environment holds: the lab's children are tenants' containers.
+SETTINGS_READERS = frozenset({"agents", "worker", "web", "scheduler"})
+SECRETS = frozenset({"SECRET_KEY", "DIGITALOCEAN_TOKEN", "DATABASE_URL"})
 # Agents hold their polls open: nothing is won by waiting until these end.
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
            "--timeout-graceful-shutdown", "1", "--http", "portal.config.patience:PatientProtocol")  # fmt: skip
@@ -119,7 +122,9 @@ class Stack:
 
     def start_part(self, name: str) -> None:
         """Start (again) the part called `name` and wait until it is up."""
-        self._running.start(name, self._parts[name], self.environment)
+        secret = frozenset() if name in SETTINGS_READERS else SECRETS
+        environment = {key: value for key, value in self.environment.items() if key not in secret}
+        self._running.start(name, self._parts[name], environment)
 
     def stop_part(self, name: str, *, how: signal.Signals = signal.SIGTERM) -> None:
         """End one part: by `how`, and by SIGKILL if that takes too long."""

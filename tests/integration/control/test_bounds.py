@@ -156,6 +156,7 @@ def served(folder: Path, **environment: str) -> Iterator[int]:
         yield port
     log = (folder / "web.log").read_text()
     assert "Traceback" not in log, log[-4000:]
+    assert not any(secret in log for secret in (TOKEN, "sge_"))
 
 
 def free_port() -> int:

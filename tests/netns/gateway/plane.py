@@ -40,6 +40,8 @@ class ControlPlane:
         self.changed = threading.Condition()
         self.window_open = True
         self.token = ""
+        #: Another credential, for the gateway to go on with.
+        self.offer = ""
         self.enrolments = 0
         self.refused_enrolments = 0
         self.acknowledged = 0
@@ -100,9 +102,12 @@ class ControlPlane:
         end = time.monotonic() + request.wait_seconds
         with self.changed:
             self.acknowledged = request.applied_revision
-            while self.sync.revision == request.applied_revision and self._server and time.monotonic() < end:
+            while self._nothing_new(request) and self._server and time.monotonic() < end:
                 self.changed.wait(0.5)
-            return self.sync
+            return replace(self.sync, credential=self.offer)
+
+    def _nothing_new(self, request: GatewaySyncRequest) -> bool:
+        return self.sync.revision == request.applied_revision and not self.offer
 
 
 class _Server(http.server.ThreadingHTTPServer):

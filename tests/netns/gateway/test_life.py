@@ -148,6 +148,23 @@ def test_a_refused_credential_is_renewed_by_enrolling(world: World, plane: Contr
     assert world.blocked(world.node)
 
 
+def test_an_offered_credential_is_kept_and_used_also_after_a_kill(
+    world: World, plane: ControlPlane, gateway: Gateway, serving: Popen[bytes], start: Start
+) -> None:
+    old, new = plane.token, "credential-offered-to-it"
+    plane.offer = new
+    eventually(lambda: new in (gateway.state / "credential.json").read_text())
+    plane.offer, plane.token = "", new
+    serving.kill()
+    serving.wait(10)
+    start()
+    revision = plane.set_clients(NODE, STRANGER)
+    eventually(lambda: plane.acknowledged == revision)
+    assert plane.enrolments == 1
+    kept = (gateway.state / "clients.json").read_text()
+    assert not any(token in kept for token in (old, new))
+
+
 def test_damaged_state_is_as_good_as_none(
     world: World, plane: ControlPlane, gateway: Gateway, serving: Popen[bytes], start: Start
 ) -> None:

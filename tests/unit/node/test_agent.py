@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,27 @@ def test_a_rejected_credential_makes_the_node_join_again(node: Node, control_pla
     wait_for(lambda: len(control_plane.joins) > 1, "the node joins again")
     control_plane.publish(route("shop"))
     wait_acknowledged(control_plane, 2)
+
+
+def test_an_offered_credential_is_kept_and_used_and_the_one_before_counts_again_where_it_is_unknown(
+    node: Node, control_plane: StandIn
+) -> None:
+    node.start()
+    wait_acknowledged(control_plane, 1)
+    old, new = control_plane.token, "credential-offered-to-it"
+    control_plane.table = replace(control_plane.table, credential=new)
+    control_plane.publish(route("shop"))
+    credential = node.state_dir / "credential.json"
+    wait_for(lambda: new in credential.read_text(), "it is kept")
+    control_plane.table = replace(control_plane.table, credential="")
+    # So far the new one is refused, as by a database that was restored; then the old one is.
+    wait_acknowledged(control_plane, 2)
+    control_plane.token = new
+    control_plane.publish(route("shop"), route("other", 2))
+    wait_acknowledged(control_plane, 3)
+    assert len(control_plane.joins) == 1
+    assert not any(token in (node.state_dir / "routes.json").read_text() for token in (old, new))
+    assert not any(token in node.log for token in (old, new))
 
 
 def test_a_wrong_join_token_is_named_with_its_file(node: Node, control_plane: StandIn) -> None:

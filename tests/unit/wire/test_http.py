@@ -1,6 +1,8 @@
 """The agents' HTTP client against a real TLS server."""
 
+import contextlib
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from egress.wire.http import ControlPlane, ControlPlaneError, Refused
 from egress.wire.messages import Done, NodeSyncRequest
@@ -134,3 +138,78 @@ def test_nobody_there_is_an_error_that_names_the_call(server: Any) -> None:
 def test_only_https_is_spoken(url: str) -> None:
     with pytest.raises(ValueError, match="https"):
         ControlPlane(url, token="secret")
+
+
+@pytest.mark.parametrize("token", ["ends in a line\n", "a\r\nX-Other: header", "tökén", "a\0b"])
+def test_a_token_that_no_header_carries_is_neither_sent_nor_shown(server: Any, token: str) -> None:
+    client = ControlPlane(server.url, token=token, ca_file=server.ca_file)
+    with pytest.raises(ControlPlaneError, match="its file is damaged") as caught:
+        client.call("nodes/sync", MESSAGE, Done)
+    assert token not in str(caught.value)
+    assert server.seen == []
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+HEADS = st.sampled_from(
+    [
+        b"",
+        OK,
+        b"HTTP/1.1 999 \r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 50,
+        OK + b"Content-Length: -5\r\n\r\n{}",
+        OK + b"Content-Length: 99999999999\r\n\r\n{}",
+        OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+        OK + b"X: y\r\n" * 500 + b"\r\n",
+        b"HTTP/1.1 200 " + b"A" * 20_000,
+        b"HTTP/1.1 301 Go\r\nLocation: /x\r\n\r\n",
+        b"HTTP/1.1 204 None\r\n\r\n",
+        OK + b"Content-Encoding: gzip\r\n\r\n\x1f\x8b",
+        OK + b"\r\n" + b"[" * 20_000,
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def scribbler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A TLS server that answers a request with the bytes it was given, and hangs up."""
+    folder = tmp_path_factory.mktemp("scribbler")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    answers: list[bytes] = []
+    listening = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listening.accept()
+            except ssl.SSLError:
+                continue
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(65536)
+                client.sendall(answers[-1])
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{listening.getsockname()[1]}", str(folder / "ca.pem"), answers
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join(10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(HEADS | st.binary(max_size=200) | st.builds(bytes.__add__, HEADS, st.binary(max_size=50)))
+def test_whatever_answers_the_agent_sees_one_kind_of_error(scribbler: Any, answer: bytes) -> None:
+    url, ca_file, answers = scribbler
+    answers.append(answer)
+    client = ControlPlane(url, token="secret", ca_file=ca_file)
+    try:
+        with pytest.raises(ControlPlaneError):
+            client.call("nodes/sync", MESSAGE, Done, timeout_seconds=20)
+    finally:
+        client.close()
