@@ -20,8 +20,9 @@ TOOLS = {
     "conntrack": "conntrack",
 }
 PLUGINS = ("bridge", "ptp", "host-local")
-#: What most often forbids it to ordinary users: a distribution's settings, or a container's.
-WAYS_OUT = (
+#: What most often forbids namespaces: to root a container, to ordinary users also a distribution's settings.
+ROOTS_WAY_OUT = "Root needs the capability CAP_SYS_ADMIN for that, which containers take away."
+USERS_WAY_OUT = (
     "Run it as root, or let users make them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
     "kernel.apparmor_restrict_unprivileged_userns."
 )
@@ -38,7 +39,8 @@ def obstacle() -> str:
         wanted = " ".join(packages(lacking))
         return f"Not found on this machine: {', '.join(lacking)}. As root: apt-get install {wanted}"
     if reason := launch.obstacle():
-        return f"No namespaces can be made on this machine ({reason}). {WAYS_OUT}"
+        way_out = USERS_WAY_OUT if os.geteuid() else ROOTS_WAY_OUT
+        return f"No namespaces can be made on this machine ({reason}). {way_out}"
     return ""
 
 

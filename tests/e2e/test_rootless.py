@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from egress.lab.client import LabClient
 from tests.e2e.conftest import missing
 from tests.e2e.system import NODE_NAMES, SHARED
 from tests.e2e.test_demo import Api, Demo, check_nothing_is_left
@@ -57,14 +58,19 @@ def test_an_ordinary_user_has_the_same_cloud_and_real_packets(start: Callable[[]
     demo = start()
     greeting = demo.wait_for_greeting()
     assert os.geteuid() or Path(f"/proc/{demo.process.pid}").stat().st_uid, "the demo runs as root"
-    seen = {demo.manage("lab", "ip", "shop-api", "--node", node).strip() for node in NODE_NAMES}
-    assert seen == SHARED
+    lab = LabClient(demo.state / "lab.sock")
+
+    def seen(app: str) -> set[str]:
+        """The addresses from which both nodes' containers of the app reach the internet."""
+        return {lab.ip(app, node=node) for node in NODE_NAMES}
+
+    assert seen("shop-api") == SHARED
     addresses = Api(greeting).enable()
     assert len(addresses - SHARED) == 2
     # Each node takes its own gateway of the pair, so the internet sees both.
-    seen = {demo.manage("lab", "ip", "shop-api", "--node", node).strip() for node in NODE_NAMES}
-    assert seen == addresses
-    assert {demo.manage("lab", "ip", "docs-site", "--node", node).strip() for node in NODE_NAMES} == SHARED
+    assert seen("shop-api") == addresses
+    assert seen("docs-site") == SHARED
+    assert demo.manage("lab", "ip", "shop-api").strip() in addresses
     assert demo.end(os.killpg, signal.SIGINT) == 0
     check_nothing_is_left(demo)
     assert demo.err() == ""

@@ -106,7 +106,7 @@ def test_without_namespaces_of_its_own_it_refuses(own_lab: Lab) -> None:
         check=False, capture_output=True, text=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert refused.returncode == 2
-    assert "start it with unshare --mount" in refused.stderr
+    assert "start it with unshare --" in refused.stderr
 
 
 def test_a_client_without_a_lab_says_what_to_do(tmp_path: Path) -> None:

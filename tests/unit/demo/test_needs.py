@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,20 @@ def test_everything_missing_is_one_line_that_says_what_to_install() -> None:
         "Not found on this machine: ip, nsenter, setpriv, unshare, nft, conntrack, CNI plugins. "
         "As root: apt-get install conntrack containernetworking-plugins iproute2 nftables util-linux"
     )
+
+
+@pytest.mark.parametrize(("user", "way_out"), [(0, "CAP_SYS_ADMIN"), (1000, "Run it as root, or .* user.max_user_nam")])
+def test_where_namespaces_are_forbidden_one_line_says_why_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, way_out: str
+) -> None:
+    for name in (*needs.TOOLS, *needs.PLUGINS):
+        (tmp_path / name).touch(mode=0o755)
+    monkeypatch.setattr(needs, "PLUGIN_FOLDERS", (tmp_path,))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(needs.launch, "obstacle", lambda: "unshare: Operation not permitted")
+    monkeypatch.setattr(needs.os, "geteuid", lambda: user)
+    line = r"No namespaces can be made on this machine \(unshare: Operation not permitted\)\. .*"
+    assert re.fullmatch(f"{line}{way_out}.*", obstacle())
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_refused_with_its_length() -> None:
