@@ -72,7 +72,8 @@ class PlayedGateway:
         document = json.loads(machine.user_data.removeprefix("#cloud-config\n"))
         config = next(json.loads(each["content"]) for each in document["write_files"] if each["path"] == CONFIG_PATH)
         plane = urlsplit(config["control_plane_url"])
-        assert plane.hostname and plane.port
+        assert plane.hostname
+        assert plane.port
         where = plane.hostname, plane.port
         return cls(machine, config["gateway_id"], config["enrolment_secret"], where)
 

@@ -1,7 +1,7 @@
 """Many apps at once on PostgreSQL and Redis, while the provider fails and processes are killed: two gateways each.
 
-    50 PUTs ──▶ 3 × web ──▶ PostgreSQL, Redis ──▶ 3 × worker ──▶ the lab's cloud over TLS, every tenth request fails
-    3 nodes and 100 gateways, played at wire level ──▶ 3 × web          2 × scheduler
+50 PUTs ──▶ 3 web ──▶ PostgreSQL, Redis ──▶ 3 workers ──▶ the lab's cloud over TLS, every tenth request fails
+3 nodes and 100 gateways, played at wire level ──▶ 3 web            2 schedulers
 """
 
 from collections import Counter
@@ -67,7 +67,7 @@ class Storm:
         wished: Future[dict[str, dict[str, Any]]] = self.server.begin(wish())
         self.plane.wait(wished.done, lambda: f"all {state}: {statuses()}", limit_seconds=LIMIT_SECONDS, kills=kills)
         self.plane.wait(settled, lambda: f"all settled: {statuses()}", limit_seconds=LIMIT_SECONDS)
-        print(  # what a reader of a long run wants
+        print(  # noqa: T201  # what a reader of a run that failed wants
             f"{state} after {monotonic() - begun:.1f} s; answers {dict(self.customer.answers)}, "
             f"killed {dict(self.plane.killed)}, faults {self.dice.struck}"
         )

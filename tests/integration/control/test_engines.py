@@ -33,7 +33,7 @@ def processes_in(folder: Path) -> list[int]:
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            if Path(os.readlink(each / "cwd")).is_relative_to(folder):
+            if (each / "cwd").readlink().is_relative_to(folder):
                 found.append(int(each.name))
         except OSError:
             continue
