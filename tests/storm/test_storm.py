@@ -105,12 +105,9 @@ def storm_of(server: Server, tmp_path: Path, redis: str, seed: int) -> Iterator[
         context = running(server, hypervisor=hypervisor, layout=LAYOUT, faults=faults)
         lab = context.__enter__()
         cleanup.append(lambda: context.__exit__(None, None, None))
-        database = connection.settings_dict
         environment = {
             "DJANGO_SETTINGS_MODULE": settings,
-            "DATABASE_URL": f"postgres:///{database['NAME']}",
-            "PGHOST": database["HOST"],
-            "PGUSER": database["USER"],
+            "DATABASE_URL": f"postgres:///{connection.settings_dict['NAME']}",
             "CELERY_BROKER_URL": redis,
             "DIGITALOCEAN_TOKEN": TOKEN,
             "DIGITALOCEAN_API_URL": lab.url,
