@@ -1,6 +1,7 @@
 """A pytest plugin: tests by kind, a summary by kind, and kinds that must not be skipped.
 
-A test's kind is its marker (netns, browser, cni, contract, postgres, redis) or else its folder (unit, integration, e2e).
+A test's kind is its marker (netns, browser, cni, contract, postgres, redis) or else its folder (unit, integration,
+e2e).
 `REQUIRE=netns,browser` in the environment turns a skip of these kinds into a failure of the run.
 """
 

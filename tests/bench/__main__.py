@@ -1,13 +1,18 @@
-"""Measure the main job on this machine: `python -m tests.bench [--out FILE] [--rounds N]`, from the checkout's root."""
+"""Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
+
+`main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents.
+"""
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import measures, record
+from tests.bench import distribution, measures, record
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
+from tests.engines.servers import why_no_postgresql
 
 APPS = ("shop-api", "mail-worker", "docs-site")
 REST_SECONDS = 60
@@ -66,27 +71,55 @@ def say(line: str) -> None:
     print(line)  # noqa: T201 - what the command is for
 
 
-def main() -> int:
-    """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench/main-job.json")
-    parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
-    arguments = parser.parse_args()
-    if reason := missing():
-        say(f"Nothing can be measured here: {reason}")
-        return 2
+def main_job(rounds: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure a whole system; returns its figures and verdicts."""
     with tempfile.TemporaryDirectory(prefix="sgt-bench-", ignore_cleanup_errors=True) as folder:
         system = System(Path(folder))
         try:
-            figures = measure(system, arguments.rounds)
+            figures = measure(system, rounds)
         finally:
             system.stack.stop()
     figures["greeting_s"] = measures.greeting(rounds=3)
-    results = verdicts(figures)
-    record.write(arguments.out, {**record.circumstances(), "results": results, **figures})
-    for name, result in results.items():
-        say(f"{name:66} {result['value']:>8}  (at most {result['limit']}){'' if result['kept'] else '  MISSED'}")
-    say(f"written to {arguments.out}")
+    return figures, verdicts(figures)
+
+
+def route_changes(agents: int, toggles: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure the distribution of route changes; returns its figures and verdicts."""
+    figures = distribution.measure(agents=agents, toggles=toggles)
+    return figures, distribution.verdicts(figures)
+
+
+def main() -> int:
+    """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("--only", choices=("main-job", "distribution"))
+    parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
+    parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
+    parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
+    parser.add_argument("--toggles", type=int, default=20, help="route changes that they are told")
+    arguments = parser.parse_args()
+    benches: dict[str, tuple[str, Callable[[], tuple[dict[str, Any], dict[str, dict[str, Any]]]]]] = {
+        "main-job": (missing(), lambda: main_job(arguments.rounds)),
+        "distribution": (why_no_postgresql(), lambda: route_changes(arguments.agents, arguments.toggles)),
+    }
+    code = 0
+    for name, (reason, bench) in benches.items():
+        if arguments.only in {None, name}:
+            code = max(code, _bench(name, reason, bench, arguments.out / f"{name}.json"))
+    return code
+
+
+def _bench(
+    name: str, reason: str, bench: Callable[[], tuple[dict[str, Any], dict[str, dict[str, Any]]]], out: Path
+) -> int:
+    if reason:
+        say(f"{name} can't be measured here: {reason}")
+        return 2
+    figures, results = bench()
+    record.write(out, {**record.circumstances(), "results": results, **figures})
+    for figure, result in results.items():
+        say(f"{figure:66} {result['value']:>8}  (at most {result['limit']}){'' if result['kept'] else '  MISSED'}")
+    say(f"written to {out}")
     return 0 if all(result["kept"] for result in results.values()) else 1
 
 

@@ -72,11 +72,15 @@ def database_engine(request: pytest.FixtureRequest) -> Iterator[str]:
     request.getfixturevalue("django_db_setup")
     blocker = request.getfixturevalue("django_db_blocker")
     settings = request.getfixturevalue("postgresql")
-    with blocker.unblock():
-        before = _use(settings)
-    yield engine
-    with blocker.unblock():
-        _use(before)
+    with pytest.MonkeyPatch.context() as patch:
+        # For processes that a test starts with this database's DATABASE_URL: libpq's own variables.
+        patch.setenv("PGHOST", settings["HOST"])
+        patch.setenv("PGUSER", settings["USER"])
+        with blocker.unblock():
+            before = _use(settings)
+        yield engine
+        with blocker.unblock():
+            _use(before)
 
 
 @pytest.fixture

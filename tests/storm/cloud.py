@@ -1,8 +1,9 @@
-"""The lab's cloud with faults by dice, and gateways that are no machines: each only speaks with the control plane."""
+"""The lab's cloud with faults by chance, and gateways that are no machines: each only speaks with the control plane."""
 
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,21 +36,31 @@ BEFORE_AND_AFTER: tuple[FaultKind, ...] = ("failed_before", "failed_after", "dro
 CREATION: tuple[FaultKind, ...] = (*BEFORE_AND_AFTER, "no_capacity")
 
 
-class Dice(Faults):
-    """Faults that strike by chance: every `one_in`th request on average."""
+class Deck(Faults):
+    """Faults by chance, but each kind as often as the others: drawn from shuffled cards, most of which are blank.
 
-    def __init__(self, seed: int, *, one_in: int) -> None:
+    Every tenth request meets one, and every third creation, which is what can go wrong worst. `struck` counts them.
+    """
+
+    def __init__(self, seed: int) -> None:
         super().__init__()
         self._dice = random.Random(seed)  # noqa: S311  # no secret hangs on it
-        self._one_in = one_in
-        self.struck: dict[str, int] = {}
+        self._cards: dict[bool, list[FaultKind | None]] = {True: [], False: []}
+        self.struck: Counter[str] = Counter()
 
     def take(self, operation: Operation) -> Fault | None:
-        """Throw the dice for one request."""
-        if self._dice.randrange(self._one_in):
+        """Draw a card for one request."""
+        creates = operation == "create"
+        cards = self._cards[creates]
+        if not cards:
+            kinds = CREATION if creates else BEFORE_AND_AFTER
+            blanks = (2 if creates else 9) * len(kinds)
+            cards += [*kinds, *[None] * blanks]
+            self._dice.shuffle(cards)
+        kind = cards.pop()
+        if kind is None:
             return None
-        kind = self._dice.choice(CREATION if operation == "create" else BEFORE_AND_AFTER)
-        self.struck[kind] = self.struck.get(kind, 0) + 1
+        self.struck[f"{operation} {kind}"] += 1
         return Fault(kind=kind, operation=operation, left=1, delay_seconds=self._dice.uniform(0, 1), status=503)
 
 
@@ -72,7 +83,8 @@ class PlayedGateway:
         document = json.loads(machine.user_data.removeprefix("#cloud-config\n"))
         config = next(json.loads(each["content"]) for each in document["write_files"] if each["path"] == CONFIG_PATH)
         plane = urlsplit(config["control_plane_url"])
-        assert plane.hostname and plane.port
+        assert plane.hostname
+        assert plane.port
         where = plane.hostname, plane.port
         return cls(machine, config["gateway_id"], config["enrolment_secret"], where)
 

@@ -1,4 +1,4 @@
-"""The control plane's processes: three web servers behind one socket, three workers, two schedulers; and who kills them."""
+"""The control plane's processes: three web servers on one socket, three workers, two schedulers; and who kills them."""
 
 import os
 import random
@@ -55,9 +55,7 @@ class ControlPlane:
         self._parts.stop_all(last=())
         self._listener.close()
 
-    def wait(
-        self, done: Callable[[], bool], what: Callable[[], str], *, limit_seconds: float, kills: int = 0
-    ) -> None:
+    def wait(self, done: Callable[[], bool], what: Callable[[], str], *, limit_seconds: float, kills: int = 0) -> None:
         """Wait for `done`; meanwhile kill so many processes, one after the other, and start each again.
 
         `what` says what was waited for, and how far it came.

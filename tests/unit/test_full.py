@@ -15,7 +15,7 @@ def left_of(*marked: bool, wanted: bool) -> tuple[list[Any], list[Any]]:
     items: list[Any] = [
         SimpleNamespace(get_closest_marker=lambda name, longer=longer: longer and name == "full") for longer in marked
     ]
-    hook = SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
+    hook = SimpleNamespace(pytest_deselected=lambda *, items: deselected.extend(items))
     config: Any = SimpleNamespace(getoption=lambda name: wanted and name == "full", hook=hook)
     full.pytest_collection_modifyitems(config, items)
     return items, deselected

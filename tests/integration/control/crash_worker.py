@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from .processes import database_environment
-
 ROOT = Path(__file__).resolve().parents[3]
 #: An errand takes a few hundredths of a second.
 LIMIT_SECONDS = 60
@@ -33,10 +31,10 @@ class Done:
 class Worker:
     """The worker, seen from the test."""
 
-    def __init__(self) -> None:
+    def __init__(self, database_url: str) -> None:
         environment = {
             **os.environ,
-            **database_environment(),
+            "DATABASE_URL": database_url,
             "EGRESS_PROVIDER": "tests.integration.control.crash.WatchedCloud",
             "PYTHONPATH": str(ROOT),
         }
@@ -73,14 +71,16 @@ def main() -> None:
     django.setup()
     from egress.control import services, tasks  # noqa: F401
 
-    from . import crash  # noqa: F401
+    from . import crash, crash_sites  # noqa: F401
 
     # What takes long for the first time is done before the fork; no connection may cross it.
+    crash_sites.all_places()
     tasks.sweep()
     tasks.reconcile_assignment(str(uuid4()))
     connections.close_all()
     for line in sys.stdin:
-        print(json.dumps(_fork(json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(_fork(json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _fork(errand: dict[str, Any]) -> dict[str, Any]:

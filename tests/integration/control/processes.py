@@ -29,7 +29,7 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
     """Run `command` on the test's database until the end of the block."""
     inherited = {
         **os.environ,
-        **database_environment(),
+        "DATABASE_URL": database_url(),
         "EGRESS_PROVIDER": settings.EGRESS_PROVIDER,
         **environment,
     }
@@ -49,16 +49,10 @@ def running(command: list[str], log: Path, **environment: str) -> Iterator[subpr
         kill(process)
 
 
-def database_environment() -> dict[str, str]:
-    """Return the environment that leads to the test's database; libpq has variables of its own."""
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return {"DATABASE_URL": f"sqlite:///{database['NAME']}"}
-    return {
-        "DATABASE_URL": f"postgres:///{database['NAME']}",
-        "PGHOST": str(database["HOST"]),
-        "PGUSER": str(database["USER"]),
-    }
+def database_url() -> str:
+    """Return where the test's database is; PostgreSQL's host and user come from libpq's own variables."""
+    scheme = "sqlite:///" if connection.vendor == "sqlite" else "postgres:///"
+    return f"{scheme}{connection.settings_dict['NAME']}"
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

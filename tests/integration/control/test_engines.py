@@ -33,7 +33,7 @@ def processes_in(folder: Path) -> list[int]:
     found = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
-            if Path(os.readlink(each / "cwd")).is_relative_to(folder):
+            if (each / "cwd").readlink().is_relative_to(folder):
                 found.append(int(each.name))
         except OSError:
             continue
@@ -70,9 +70,10 @@ def test_a_server_ends_when_its_tests_are_killed(server: str, *, keeper_too: boo
         folder = where if where.is_dir() else where.parent
         assert processes_in(folder)
         keeper = keeper_of(folder)
-        tests.kill()
         if keeper_too:
+            # First, so that it has no time to do its duty.
             os.kill(keeper, signal.SIGKILL)
+        tests.kill()
     wait_for(lambda: not processes_in(folder), "the server's end")
     if keeper_too:
         # Nobody is left to remove it.
