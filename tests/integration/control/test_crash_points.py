@@ -18,12 +18,12 @@ from egress.control.plan import Act
 from . import crash_sites
 from .cloud import BUG, FileCloud
 from .crash_worker import Worker
-from .fleet import Fleet, make_fleet
+from .fleet import make_fleet
 from .play import MAX_DEATHS, Kill, Play
 from .processes import database_url
 
 #: Of the long form.
-RANDOM_RUNS = int(os.environ.get("CRASH_RUNS", "60"))
+RANDOM_RUNS = 60
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
@@ -232,9 +232,9 @@ def worker(django_db_setup: None) -> Iterator[Worker]:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("scenario", "point"), [(name, point) for name in POINTS for point in POINTS[name]])
 def test_a_worker_killed_here_leaves_a_pair_or_nothing(
-    fleet: Fleet, worker: Worker, settings: Settings, scenario: str, point: str, when: str
+    db: None, cloud: FileCloud, worker: Worker, settings: Settings, scenario: str, point: str, when: str
 ) -> None:
-    play = Play(fleet, worker, settings, iter([Kill(point=point, when=when, countdown=1)]))
+    play = Play(make_fleet(cloud), worker, settings, iter([Kill(point=point, when=when, countdown=1)]))
     SCENARIOS[scenario](play)
     assert play.deaths == 1, f"{point} wasn't passed"
     play.check()

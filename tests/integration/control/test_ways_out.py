@@ -243,7 +243,7 @@ def put(fleet: Fleet, status: AssignmentStatus, gateways: Pair) -> None:
     for row, wanted in zip(assignment.gateways.order_by("slot"), gateways, strict=True):
         Gateway.objects.filter(pk=row.pk).update(provisioning_status=wanted, **server_of(fleet, row, wanted))
     target = None
-    if status in ROUTED and GatewayStatus.DELETED not in gateways:
+    if status in ROUTED:
         route = distribution.route_of(assignment, "active")
         target = distribution.publish(assignment.cluster_id, route.namespace, route)
     Assignment.objects.filter(pk=assignment.pk).update(status=status, target_revision=target)
