@@ -94,7 +94,9 @@ def stop_namespace(init: int) -> None:
     """
     home, stopped = Path(f"/proc/{init}/ns/pid").readlink(), set[int]()
     for _ in range(_STOP_ATTEMPTS):
-        running = {pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _lives_in(home, pid)} - stopped
+        running = {
+            pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _lives_in(home, pid)
+        } - stopped
         if not running:
             return
         for pid in running:

@@ -73,7 +73,7 @@ class Play:
         for gateway in self.fleet.gateways():
             if gateway.public_address and gateway.slot not in self.silent:
                 try:
-                    if gateway.forwarding:
+                    if gateway.forwarding and str(gateway.pk) in self.fleet.tokens:
                         self.fleet.report_gateway(gateway)
                     else:
                         self.fleet.boot(gateway)

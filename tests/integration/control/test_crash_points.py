@@ -240,9 +240,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
-def test_the_list_is_complete(
-    db: None, cloud: FileCloud, worker: Worker, settings: Settings
-) -> None:
+def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale, sites = {}, {}, set()
     for name, scenario in SCENARIOS.items():
         cloud.delay_addresses(0)
