@@ -18,7 +18,7 @@ from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
 from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind
 from egress.lab.cloud.state import CloudLayout
-from tests.contract.cloudlab import TOKEN, CloudLab, wait_until
+from tests.contract.cloudlab import TOKEN, CloudLab
 from tests.integration.control.fleet import Fleet, make_fleet
 
 pytestmark = [pytest.mark.django_db]

@@ -71,14 +71,16 @@ def main() -> None:
     django.setup()
     from egress.control import services, tasks  # noqa: F401
 
-    from . import crash  # noqa: F401
+    from . import crash, crash_sites  # noqa: F401
 
     # What takes long for the first time is done before the fork; no connection may cross it.
+    crash_sites.all_places()
     tasks.sweep()
     tasks.reconcile_assignment(str(uuid4()))
     connections.close_all()
     for line in sys.stdin:
-        print(json.dumps(_fork(json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(_fork(json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _fork(errand: dict[str, Any]) -> dict[str, Any]:
