@@ -172,9 +172,9 @@ class LabClient:
     ) -> None:
         """Make the cloud API fail by `kind` at the next `count` requests for `operation` ("*": any).
 
-        `delay_seconds` belongs to "slow", "late" and "slow_work", `retry_after_seconds` to "rate_limited" (0: it doesn't
-        say), `status` to "failed_before" and "failed_after". Raises LabError, naming what there is, for an unknown kind
-        or operation.
+        `delay_seconds` belongs to "slow", "late" and "slow_work", `retry_after_seconds` to "rate_limited" (0: untold),
+        `status` to "failed_before" and "failed_after". Raises LabError, naming what there is, for an unknown kind or
+        operation.
         """
         self.call(
             "fault",

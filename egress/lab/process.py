@@ -88,13 +88,14 @@ async def end_namespace(process: asyncio.subprocess.Process) -> None:
 
 
 def stop_namespace(init: int) -> None:
-    """Stop (SIGSTOP) all processes of the namespace whose first process is `init`; those that they began meanwhile, too.
+    """Stop (SIGSTOP) all processes of the namespace whose first is `init`, those that begin meanwhile included.
 
     Raises LabError when they multiply faster than they are stopped.
     """
     home, stopped = Path(f"/proc/{init}/ns/pid").readlink(), set[int]()
     for _ in range(_STOP_ATTEMPTS):
-        running = {pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _lives_in(home, pid)} - stopped
+        numbers = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+        running = {pid for pid in numbers - stopped if _lives_in(home, pid)}
         if not running:
             return
         for pid in running:

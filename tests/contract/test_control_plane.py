@@ -18,7 +18,7 @@ from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
 from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind
 from egress.lab.cloud.state import CloudLayout
-from tests.contract.cloudlab import TOKEN, CloudLab, wait_until
+from tests.contract.cloudlab import TOKEN, CloudLab
 from tests.integration.control.fleet import Fleet, make_fleet
 
 pytestmark = [pytest.mark.django_db]
@@ -174,7 +174,8 @@ def test_every_fault_is_tried() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "options", "error", "count"),
-    [(*row, 1) for row in CREATIONS] + [(*row, 2) for row in CREATIONS if row[0] in {"dropped", "no_capacity", "stuck"}],
+    [(*row, 1) for row in CREATIONS]
+    + [(*row, 2) for row in CREATIONS if row[0] in {"dropped", "no_capacity", "stuck"}],
     ids=label,
 )
 def test_a_fault_at_the_creation_ends_with_two_gateways_or_an_error_that_a_retry_leaves(
@@ -194,7 +195,11 @@ def test_a_fault_at_the_creation_ends_with_two_gateways_or_an_error_that_a_retry
 
 @pytest.mark.parametrize(
     ("fault", "options"),
-    [row[:2] for row in CREATIONS if row[0] in {"failed_after", "late", "no_capacity", "slow_work", "stuck", "dead_boot"}],
+    [
+        row[:2]
+        for row in CREATIONS
+        if row[0] in {"failed_after", "late", "no_capacity", "slow_work", "stuck", "dead_boot"}
+    ],
     ids=label,
 )
 def test_an_app_that_met_a_fault_can_be_disabled_at_once(plant: Plant, fault: str, options: Options) -> None:
@@ -206,9 +211,7 @@ def test_an_app_that_met_a_fault_can_be_disabled_at_once(plant: Plant, fault: st
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(7, 7, 7), (0, 60, 3_600)])
-def test_a_429_is_waited_out_whether_or_not_it_says_how_long(
-    plant: Plant, seconds: int, least: int, most: int
-) -> None:
+def test_a_429_is_waited_out_whether_or_not_it_says_how_long(plant: Plant, seconds: int, least: int, most: int) -> None:
     plant.lab.faults.inject("rate_limited", "create", retry_after_seconds=seconds)
     egress_enable(app=plant.fleet.app, actor=plant.fleet.user)
     begun = clock.now()
@@ -254,7 +257,10 @@ REBUILDS: list[tuple[str, Options, bool]] = [
 
 @pytest.mark.parametrize(("fault", "options", "given_up"), REBUILDS, ids=label)
 def test_a_fault_at_a_rebuild_leaves_the_pair_active_and_the_gateway_ready_or_to_be_rebuilt_again(
-    plant: Plant, fault: str, options: Options, given_up: bool  # noqa: FBT001 - a parameter
+    plant: Plant,
+    fault: str,
+    options: Options,
+    given_up: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     plant.enable()
     before = [(gateway.pk, gateway.server_id, gateway.public_address) for gateway in plant.fleet.gateways()]

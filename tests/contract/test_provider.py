@@ -213,6 +213,7 @@ def test_an_action_that_failed_says_errored(lab: CloudLab, provider: DigitalOcea
         ("failed_after", {}, OutcomeUnknown, 1),
         ("failed_after", {"status": 502}, OutcomeUnknown, 1),
         ("failed_after", {"status": 504}, OutcomeUnknown, 1),
+        ("dropped_before", {}, OutcomeUnknown, 0),
         ("dropped", {}, OutcomeUnknown, 1),
         ("no_capacity", {}, NoCapacity, 0),
         ("token_refused", {}, AccessRefused, 0),
@@ -239,6 +240,7 @@ def test_a_faulty_create_is_sent_once_and_the_next_call_ends_with_one_server(
         ("rate_limited", RateLimited),
         ("failed_before", Unavailable),
         ("failed_after", Unavailable),
+        ("dropped_before", Unavailable),
         ("dropped", Unavailable),
         ("token_refused", AccessRefused),
     ],
@@ -267,7 +269,7 @@ def test_faults_of_repeatable_calls_are_typed_and_not_retried(
     assert len(lab.exchanges) == before + 1
 
 
-@pytest.mark.parametrize("fault", ["failed_before", "failed_after", "dropped"])
+@pytest.mark.parametrize("fault", ["failed_before", "failed_after", "dropped_before", "dropped"])
 def test_an_action_without_an_answer_has_an_unknown_outcome(lab: CloudLab, provider: DigitalOcean, fault: str) -> None:
     server_id = provider.create_or_adopt(spec(), tag=TAG).id
     lab.settle()
@@ -303,6 +305,69 @@ def test_a_create_slower_than_the_timeout_is_adopted_later(
     monkeypatch.undo()
     server = provider.create_or_adopt(spec(), tag=TAG)
     assert [str(droplet.id) for droplet in lab.state.droplets()] == [server.id]
+
+
+def test_a_late_create_lands_after_its_call_failed(lab: CloudLab, provider: DigitalOcean) -> None:
+    lab.faults.inject("late", "create", delay_seconds=0.3)
+
+    with pytest.raises(OutcomeUnknown):
+        provider.create_or_adopt(spec(), tag=TAG)
+
+    wait_until(lab.state.droplets)
+    server = provider.create_or_adopt(spec(), tag=TAG)
+    assert [str(droplet.id) for droplet in lab.state.droplets()] == [server.id]
+
+
+def test_a_slow_droplet_stays_new_and_without_addresses_until_it_is_done(lab: CloudLab, provider: DigitalOcean) -> None:
+    lab.faults.inject("slow_work", "create", delay_seconds=1)
+
+    created = provider.create_or_adopt(spec(), tag=TAG)
+
+    seen = provider.get(created.id)
+    assert (seen.status, seen.public_address) == ("new", None)
+    lab.settle()
+    seen = provider.get(created.id)
+    assert (seen.status, seen.public_address) == ("active", "203.0.113.10")
+
+
+def test_a_stuck_droplet_stays_new_and_can_be_deleted_once_the_cloud_has_given_it_up(
+    serve: Callable[..., CloudLab],
+) -> None:
+    lab = serve(work_timeout_seconds=1)
+    lab.faults.inject("stuck", "create")
+    with contextlib.closing(lab.provider()) as provider:
+        created = provider.create_or_adopt(spec(), tag=TAG)
+        with pytest.raises(Unavailable, match="busy"):
+            provider.delete(created.id)
+        lab.settle()
+        seen = provider.get(created.id)
+        assert (seen.status, seen.public_address) == ("new", None)
+        provider.delete(created.id)
+    assert lab.state.droplets() == []
+    assert lab.hypervisor.systems == {}
+
+
+def test_a_dead_boot_is_active_and_brings_no_user_data_up(lab: CloudLab, provider: DigitalOcean) -> None:
+    lab.faults.inject("dead_boot", "create")
+
+    created = provider.create_or_adopt(spec(), tag=TAG)
+
+    lab.settle()
+    assert provider.get(created.id).status == "active"
+    assert not lab.hypervisor.is_up(int(created.id))
+    provider.rebuild(created.id, image="debian-12-x64")
+    lab.settle()
+    assert lab.hypervisor.is_up(int(created.id))
+
+
+def test_a_429_that_does_not_say_how_long_to_wait_is_waited_out_until_the_limit_resets(
+    lab: CloudLab, provider: DigitalOcean
+) -> None:
+    lab.faults.inject("rate_limited", "list", retry_after_seconds=0)
+    with pytest.raises(RateLimited) as refused:
+        provider.list_by_tag(TAG)
+    assert "retry-after" not in lab.exchanges[-1].answer_headers
+    assert 3_000 <= refused.value.retry_after_seconds <= 3_600
 
 
 def test_rate_limits_say_how_long_to_wait_and_are_respected(serve: Callable[..., CloudLab]) -> None:

@@ -3,10 +3,10 @@
 Nothing in the product knows of them. Commits are seen at the database connection, provider calls at the provider,
 messages at Celery's door, so that one which is added later is a point from then on. A point's name is
 PLACE:WHAT, where PLACE is the plan's act or the function that was called, and WHAT is the provider's method,
-"send", or "commit-FUNCTION" with the function that opened the transaction.
+"send", or "commit-FUNCTION" with the function that opened the transaction; the second of its kind in a function ends
+in "#2".
 """
 
-import inspect
 import os
 import signal
 import sys
@@ -21,20 +21,15 @@ from django.db import connection, connections
 
 from egress.control import reconcile
 from egress.control.plan import Step
-from egress.provider.base import Provider
 from portal.config import celery_app
 
 from .cloud import from_environment
+from .crash_sites import Site, number_of
 
 ROOM = Path(reconcile.__file__).parent
 WRITES = ("INSERT", "UPDATE", "DELETE")
 #: What writes in the name of its caller.
 FOR_OTHERS = frozenset({"Lease.fenced", "record"})
-#: The provider's methods.
-CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfunction) if not name.startswith("_"))
-
-#: Where in the control plane something happens: (module, function, line), the innermost first.
-Site = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -132,14 +127,15 @@ class WatchedCloud:
 def _here(what: str) -> Passed:
     frames = list(_frames())
     sites = tuple((Path(frame.f_code.co_filename).stem, _name(frame), frame.f_lineno) for frame in frames)
+    opener = next(site for site in sites if site[1] not in FOR_OTHERS)
+    number = number_of(opener, what)
     if what == "commit":
-        opener = next(function for _, function, _ in sites if function not in FOR_OTHERS)
-        what = f"commit-{opener.rpartition('.')[2]}"
+        what = f"commit-{opener[1].rpartition('.')[2]}"
     # `_run` also has a step, which isn't being taken when it gives the lease back.
     steps = (frame.f_locals.get("step") for frame in frames if frame.f_code is not reconcile._run.__code__)
     act = next((step.act.name.lower() for step in steps if isinstance(step, Step)), "")
     entry = next(function for module, function, _ in reversed(sites) if module != "tasks")
-    return Passed(f"{act or entry}:{what}", sites)
+    return Passed(f"{act or entry}:{what}{f'#{number}' if number > 1 else ''}", sites)
 
 
 def _frames() -> Iterator[FrameType]:

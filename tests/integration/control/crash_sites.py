@@ -1,6 +1,7 @@
 """Find the lines of the control plane's code that commit or call the provider: each must be reached by a scenario."""
 
 import ast
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -8,10 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 from egress.control import duplicates, lease, reconcile, services, steps
+from egress.provider.base import Provider
 
-from .crash import CALLS, Site
-
-#: What reconcile consists of. Of the services, only what wakes it is meant; the others are forms that operators fill in.
+#: The provider's methods.
+CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfunction) if not name.startswith("_"))
+#: Where in the control plane something happens: (module, function, line).
+Site = tuple[str, str, int]
+#: What reconcile consists of. Of the services, only what wakes it is meant; the others are operators' forms.
 MODULES = (reconcile, steps, lease, duplicates, services)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
 _WRITES = frozenset({"update", "create", "bulk_create", "save", "record"})
@@ -35,6 +39,13 @@ class Place:
             (module, function) == (self.module, self.function) and self.first <= line <= self.last
             for module, function, line in sites
         )
+
+
+def number_of(site: Site, what: str) -> int:
+    """Return which of its function's commits, or calls of the provider's `what`, happens at `site`: from 1 on."""
+    kinds = {"a transaction", "a write"} if what == "commit" else {f"the provider's {what}"}
+    alike = [place for place in all_places() if (place.module, place.function) == site[:2] and place.why in kinds]
+    return next((number for number, place in enumerate(alike, 1) if place.reached({site})), 1)
 
 
 @cache

@@ -114,8 +114,8 @@ class Fleet:
 
 
 def make_fleet(cloud: FileCloud, **cluster_fields: Any) -> Fleet:
-    """Make one of several fleets in a database: nodes' names, and so their credentials, differ."""
+    """Make one of several fleets in a database, with one node: its name, and so its credential, is unique."""
     user = make_user()
     cluster = make_cluster(**cluster_fields)
-    nodes = [make_node(cluster, name=f"{cluster.name}-node-{number}") for number in (1, 2)]
+    nodes = [make_node(cluster, name=f"{cluster.name}-node")]
     return Fleet(cluster=cluster, app=make_app(make_team(user), cluster), user=user, cloud=cloud, nodes=nodes)

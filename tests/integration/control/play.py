@@ -73,7 +73,10 @@ class Play:
         for gateway in self.fleet.gateways():
             if gateway.public_address and gateway.slot not in self.silent:
                 try:
-                    self.fleet.boot(gateway)
+                    if gateway.forwarding and str(gateway.pk) in self.fleet.tokens:
+                        self.fleet.report_gateway(gateway)
+                    else:
+                        self.fleet.boot(gateway)
                 except EgressError:
                     # It enrols again at its next attempt.
                     self.fleet.tokens.pop(str(gateway.pk), None)

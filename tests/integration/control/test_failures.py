@@ -1,7 +1,6 @@
 """Providers that fail, answers that get lost, workers that die: what must never happen doesn't."""
 
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -9,7 +8,7 @@ from pytest_django import Settings
 
 from egress.control import clock, naming, steps
 from egress.control.lease import Lease
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, RouteChange, Wish
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange, Wish
 from egress.control.reconcile import reconcile, sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
@@ -81,93 +80,6 @@ def test_a_creation_whose_answer_got_lost_is_adopted_not_repeated(enabled: Fleet
     enabled.step()
     assert len(enabled.cloud.servers()) == 2
     assert {gateway.server_id for gateway in enabled.gateways()} == {"1", "2"}
-
-
-class Killed(BaseException):
-    """A worker's end, as its own code would never see it."""
-
-
-@pytest.mark.parametrize("line", ["_begin_create", "_create", "_poll", "_mark_ready", "_distribute", "_activate"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_killed_at_any_step_of_enabling_loses_and_doubles_nothing(
-    enabled: Fleet, monkeypatch: pytest.MonkeyPatch, line: str, when: str
-) -> None:
-    enabled.cloud.delay_addresses(1)
-    with killed_once(monkeypatch, line, when):
-        _finish_enabling(enabled)
-    assert enabled.assignment.status == AssignmentStatus.ACTIVE
-    assert len(enabled.cloud.servers()) == 2
-    assert Gateway.objects.count() == 2
-    assert RouteChange.objects.count() == 1
-
-
-@pytest.mark.parametrize("line", ["_drain", "_release", "_begin_delete", "_delete", "_finish"])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_killed_at_any_step_of_disabling_leaves_nothing_behind(
-    enabled: Fleet, monkeypatch: pytest.MonkeyPatch, line: str, when: str
-) -> None:
-    _finish_enabling(enabled)
-    egress_disable(app=enabled.app, actor=enabled.user)
-    with killed_once(monkeypatch, line, when):
-        for _ in range(6):
-            _survive(enabled)
-            enabled.nodes_follow()
-    assert enabled.assignment.status == AssignmentStatus.RELEASED
-    assert enabled.cloud.servers() == []
-
-
-def _finish_enabling(fleet: Fleet) -> None:
-    for _ in range(8):
-        _survive(fleet)
-        if all(gateway.public_address for gateway in fleet.gateways()):
-            fleet.boot_gateways()
-        fleet.nodes_follow()
-
-
-def _survive(fleet: Fleet) -> None:
-    try:
-        fleet.step()
-    except Killed:
-        # Its lease stays until it expires, as if the process were gone.
-        Assignment.objects.update(lease_until=clock.now())
-
-
-def killed_once(monkeypatch: pytest.MonkeyPatch, line: str, when: str) -> pytest.MonkeyPatch.context:  # type: ignore[valid-type]
-    table = steps._GATEWAY_STEPS if line in {f.__name__ for f in steps._GATEWAY_STEPS.values()} else None
-    chosen = table if table is not None else steps._ASSIGNMENT_STEPS
-    (act,) = (act for act, function in chosen.items() if function.__name__ == line)
-    original, deaths = chosen[act], iter([True])
-
-    def dying(*args: Any) -> None:
-        dies = next(deaths, False)
-        if dies and when == "before":
-            raise Killed
-        original(*args)
-        if dies:
-            raise Killed
-
-    context = pytest.MonkeyPatch.context()
-
-    class Patched:
-        def __enter__(self) -> None:
-            context.__enter__().setitem(chosen, act, dying)
-
-        def __exit__(self, *exit_info: object) -> None:
-            context.__exit__(*exit_info)
-            assert next(deaths, None) is None, f"{line} was never reached"
-
-    return Patched()
-
-
-def test_a_crash_between_the_creation_and_its_row_is_adopted(enabled: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(steps, "_addresses", lambda _server: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            enabled.step()
-    assert len(enabled.cloud.servers()) == 1
-    assert [gateway.provisioning_status for gateway in enabled.gateways()] == ["creating", "pending"]
-    enabled.step()
-    assert len(enabled.cloud.servers()) == 2
 
 
 def test_a_bug_postpones_the_row_instead_of_trying_it_every_second(

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from egress.control import agents, clock, steps
+from egress.control import agents, clock
 from egress.control.errors import GatewayNotInUse, PeerNotReady, Unauthorized, WindowClosed
 from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, RouteChange
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
@@ -16,7 +16,6 @@ from egress.wire.messages import GatewaySyncRequest
 
 from .cloud import LOST_ANSWER
 from .fleet import Fleet
-from .test_failures import Killed, killed_once
 
 
 @pytest.fixture
@@ -220,53 +219,6 @@ def test_disabling_ends_a_rebuild_at_any_stage(active: Fleet, stage: int) -> Non
         active.nodes_follow()
     assert active.step().status == AssignmentStatus.RELEASED
     assert active.cloud.servers() == []
-
-
-STEPS = ["_announce", "_begin_rebuild", "_rebuild", "_check_rebuild", "_mark_ready"]
-
-
-@pytest.mark.parametrize("line", STEPS)
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_worker_killed_at_any_step_of_a_rebuild_is_made_good(
-    active: Fleet, monkeypatch: pytest.MonkeyPatch, line: str, when: str
-) -> None:
-    rebuild(active)
-    with killed_once(monkeypatch, line, when):
-        _finish(active)
-    assert (statuses(active), told()) == (["ready", "ready"], ["active", "active"])
-    assert set(active.cloud.rebuilt()) == {"1"}
-    assert len(active.cloud.servers()) == 2
-
-
-def test_a_worker_killed_between_the_call_and_its_record_has_it_done_again(
-    active: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, deaths = steps.events.record, iter([True])
-
-    def dying(kind: Event.Kind, subject: str, **fields: object) -> Event:
-        if subject == "provider.rebuild" and next(deaths, False):
-            raise Killed
-        return original(kind, subject, **fields)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(steps.events, "record", dying)
-    rebuild(active)
-    _finish(active)
-    assert statuses(active) == ["ready", "ready"]
-    assert active.cloud.rebuilt() == ["1", "1"]
-
-
-def _finish(fleet: Fleet) -> None:
-    for _ in range(8):
-        try:
-            fleet.step()
-        except Killed:
-            # Its lease stays until it expires, as if the process were gone.
-            Assignment.objects.update(lease_until=clock.now())
-            continue
-        fleet.nodes_follow()
-        fleet.lay_anew()
-        if "booting" in statuses(fleet):
-            fleet.boot_gateways()
 
 
 def test_a_lost_answer_is_asked_again_once_the_server_is_free(active: Fleet) -> None:

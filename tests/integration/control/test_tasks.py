@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from django.test import TestCase
 from pytest_django import Settings
 
-from egress.control import tasks
+from egress.control import naming, tasks
 from egress.control.models import AssignmentStatus, Event
 from egress.control.services import egress_enable
 from portal.config import celery_app
@@ -21,7 +22,16 @@ def test_reconcile_twice_creates_each_server_once(fleet: Fleet) -> None:
     assert fleet.cloud.calls("create_or_adopt") == 2
 
 
-@pytest.mark.parametrize("task", [tasks.sweep, tasks.watch, tasks.tidy])
+HOUSEKEEPING = [tasks.sweep, tasks.watch, tasks.tidy]
+
+
+def test_every_task_is_run_twice_here() -> None:
+    celery_app.loader.import_default_modules()
+    ours = {name for name in celery_app.tasks if not name.startswith("celery.")}
+    assert ours == {task.name for task in (tasks.reconcile_assignment, *HOUSEKEEPING)}
+
+
+@pytest.mark.parametrize("task", HOUSEKEEPING)
 def test_housekeeping_twice_changes_nothing_of_what_is_well(fleet: Fleet, task: Callable[[], None]) -> None:
     fleet.bring_up()
     before = Event.objects.count()
@@ -30,6 +40,39 @@ def test_housekeeping_twice_changes_nothing_of_what_is_well(fleet: Fleet, task: 
     assert Event.objects.count() == before
     assert fleet.assignment.status == AssignmentStatus.ACTIVE
     assert len(fleet.cloud.servers()) == 2
+
+
+def test_the_sweep_twice_before_a_worker_looks_creates_each_server_once(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    egress_enable(app=fleet.app, actor=fleet.user)
+    sent: list[str] = []
+    monkeypatch.setattr(celery_app, "send_task", lambda _name, arguments, **_: sent.extend(arguments))
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        tasks.sweep()
+        tasks.sweep()
+    assert len(sent) == 2
+    for assignment_id in sent:
+        tasks.reconcile_assignment(assignment_id)
+    assert len(fleet.cloud.servers()) == 2
+
+
+def test_silence_is_noted_once_however_often_it_is_looked_for(fleet: Fleet, settings: Settings) -> None:
+    fleet.bring_up()
+    settings.CLOCK_OFFSET_SECONDS += settings.EGRESS_SILENCE_SECONDS + 1
+    for _ in range(2):
+        tasks.watch()
+    silent = Event.objects.filter(kind="health", new="unhealthy")
+    assert silent.count() == len(fleet.nodes) + len(fleet.gateways())
+
+
+def test_a_duplicate_is_deleted_once_however_often_it_is_looked_for(fleet: Fleet) -> None:
+    fleet.bring_up()
+    fleet.cloud.add_stray(naming.installation_tag(), naming.gateway_tag(fleet.gateways()[0].pk))
+    for _ in range(2):
+        tasks.tidy()
+    assert [server.id for server in fleet.cloud.servers()] == ["1", "2"]
+    assert fleet.cloud.calls("delete") == 1
 
 
 def test_every_scheduled_task_exists() -> None:

@@ -88,7 +88,9 @@ class Command(BaseCommand):
                 lab.faults_clear()
             case kind if kind in DROPLET_FAULTS:
                 if options["droplet"] is None:
-                    raise CommandError(f"Which Droplet? Say --droplet NUMBER, as in: lab fault {kind} --droplet 3164001")
+                    raise CommandError(
+                        f"Which Droplet? Say --droplet NUMBER, as in: lab fault {kind} --droplet 3164001"
+                    )
                 lab.droplet_fault(kind, options["droplet"])
             case kind:
                 names = ("operation", "count", "delay_seconds", "retry_after_seconds", "status")

@@ -46,6 +46,16 @@ def test_two_faults_of_a_kind_are_used_up_one_after_the_other() -> None:
     assert faults.waiting() == [{"kind": "slow", "operation": "*", "left": 1}]
 
 
+@pytest.mark.parametrize("kind", ["late", "slow_work", "stuck", "dead_boot"])
+def test_what_strikes_only_beginnings_lets_other_requests_pass(kind: str) -> None:
+    faults = Faults()
+    faults.inject(kind, count=2)
+
+    struck = [faults.take(operation) for operation in ("list", "create", "get", "delete", "action", "create")]
+
+    assert [fault and fault.kind for fault in struck] == [None, kind, None, None, kind, None]
+
+
 def test_faults_can_be_cleared() -> None:
     faults = Faults()
     faults.inject("slow", count=9)
@@ -65,6 +75,7 @@ def test_faults_can_be_cleared() -> None:
         {"kind": "slow", "delay_seconds": float("nan")},
         {"kind": "rate_limited", "retry_after_seconds": 10_000},
         {"kind": "failed_before", "status": 404},
+        {"kind": "stuck", "operation": "list"},
     ],
 )
 def test_a_wrong_fault_is_refused(wrong: dict[str, Any]) -> None:
