@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from egress.control import clock, naming, steps
 from egress.control.lease import Lease
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange, Wish
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, Wish
 from egress.control.reconcile import reconcile, sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
