@@ -62,6 +62,8 @@ class Local:
     pairs: tuple[Pair, ...]
     gateways: tuple[Gateway, ...]
     earlier: frozenset[str]
+    #: Those of `earlier` that were enabled only now: what they asked for on the shared path may still be unanswered.
+    asked: frozenset[str] = frozenset()
     leaving: tuple[Pod, ...] = ()
 
 

@@ -40,7 +40,7 @@ from egress.netkit.ruleset import (
     inet_table,
 )
 
-from .connections import Connections
+from .connections import BRIEF_SECONDS, Connections
 
 __all__ = ["Dataplane", "DataplaneError"]
 
@@ -132,6 +132,8 @@ class Dataplane:
         seen_routing = self._routing.observe()
         seen = {family: observe_table(self._nft, family, self._written) for family in _FAMILIES}
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
+        if self._table_was_damaged(seen["inet"]):
+            self._connections.strayed(wish.pods)
         local = self._decide(wish, self._counted(wish))
         hosts = self._routing.bridge_addresses
         tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
@@ -232,6 +234,7 @@ class Dataplane:
         """Return in how many seconds something falls due."""
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
+        waits += [at - now for at in self._answered_at(wish).values() if at > now]
         waits += [DRAIN_SECONDS] if draining(wish, self._memory) else []
         waits += [LEAVING_SECONDS] if self._leaving else []
         return min(waits, default=None)
@@ -270,7 +273,17 @@ class Dataplane:
             self._saved_memory = self._memory
         self._leaving = self._still_leaving(wish)
         self._own_path = tuple(pod for pod, _, active in local.pods if active)
-        return replace(local, leaving=self._leaving)
+        return replace(local, leaving=self._leaving, asked=self._just_enabled(wish) & local.earlier)
+
+    def _just_enabled(self, wish: Wish) -> frozenset[str]:
+        """Return the addresses of pods that were enabled so lately that what they asked before may be unanswered."""
+        now = self._clock()
+        return frozenset(address for address, at in self._answered_at(wish).items() if at > now)
+
+    def _answered_at(self, wish: Wish) -> dict[str, float]:
+        """Return until when, by address of a pod that ran before its app was enabled, answers are waited for."""
+        brief = BRIEF_SECONDS - wish.settings.flow_deadline_seconds
+        return {address: until + brief for address, until in self._memory.earlier.items()}
 
     def _still_leaving(self, wish: Wish) -> tuple[Pod, ...]:
         """Return the pods that must be shut in: out of the wish, while their interface still stands."""
@@ -298,6 +311,12 @@ class Dataplane:
         return (
             tuple(text for each in altered for text in each) + plan_routing(self._applied.routing, seen_routing).altered
         )
+
+    def _table_was_damaged(self, seen: SeenTable | None) -> bool:
+        """Tell whether packets may have gone without rules: before the start only a table that is gone tells of it."""
+        if self._applied is None:
+            return seen is None
+        return bool(plan_table(self._applied.tables["inet"], seen).altered)
 
     def _repair_surroundings(self, wish: Wish) -> tuple[str, ...]:
         first = self._applied is None
