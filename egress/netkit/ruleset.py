@@ -245,8 +245,8 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
     A connection is new until a reply was seen. One on a gateway may move to the other until then: both see the
     same source. One on the shared path may not, since its translation is made: hence "not confirmed".
 
-    What was never answered and bears no mark began there only if the pod was just enabled. Else it was begun while rules
-    were missing, and what the second barrier held back then has no translation.
+    What was never answered and bears no mark began there only if the pod was just enabled. Else it was begun while
+    rules were missing, and what the second barrier held back then has no translation.
     """
     mark = f"ct mark & {layout.mask:#010x}"
     fresh = f"goto fresh_{pair.number}"

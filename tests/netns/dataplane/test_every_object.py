@@ -77,14 +77,15 @@ def remember(world: World, node: Node, name: str) -> None:
     """Leave what the runtime notes of a container."""
     pod = world.pods[name]
     links = [{"name": pod["bridge"]}] if pod["bridge"] else []
-    links += [{"name": pod["interface"]}, {"name": "eth0", "mac": pod["mac"], "sandbox": f"/run/netns/{world.ns(name)}"}]
+    netns = f"/run/netns/{world.ns(name)}"
+    links += [{"name": pod["interface"]}, {"name": "eth0", "mac": pod["mac"], "sandbox": netns}]
     entry = {
         "kind": "cniCacheV1",
         "containerId": name,
         "ifName": "eth0",
         "networkName": "pods",
         "cniArgs": [["K8S_POD_NAMESPACE", pod["namespace"]]],
-        "netns": f"/run/netns/{world.ns(name)}",
+        "netns": netns,
         "result": {"interfaces": links, "ips": [{"address": f"{pod['address']}/24"}]},
     }
     (node.cache_dir / f"pods-{name}-eth0").write_text(json.dumps(entry))
@@ -119,7 +120,8 @@ def owned(world: World) -> str:
     rules = [json.dumps(each, sort_keys=True) for each in seen if each[0] == "rule"]
     by_chain = sorted(rules, key=lambda text: json.loads(text)[1]["chain"])
     ways = [*sorted(policy_rules(world)), *sorted(routes(world)), *sorted(accepts(world))]
-    links = world.sh("n1", "ip", "-br", "link", "show", "dev", SINK) if has_sink(world) else ""
+    # Its name and state; its MAC is another one each time.
+    links = " ".join(world.sh("n1", "ip", "-br", "link", "show", "dev", SINK).split()[:2]) if has_sink(world) else ""
     sysctl = world.sh("n1", "sysctl", "-n", "net.ipv4.conf.eth1.rp_filter")
     return "\n".join([*tables, *by_chain, *ways, links, sysctl])
 
@@ -217,7 +219,11 @@ def test_whatever_single_rule_is_deleted_nothing_leaks_and_it_comes_back(guarded
 PROGRAMS = {
     "a firewall that flushes all": ["nft flush ruleset"],
     "iptables flushed": ["iptables-nft -F", "iptables-nft -X", "iptables-nft -t nat -F"],
-    "policy rules flushed": ["ip rule flush", "ip rule add pref 32766 lookup main", "ip rule add pref 32767 lookup default"],
+    "policy rules flushed": [
+        "ip rule flush",
+        "ip rule add pref 32766 lookup main",
+        "ip rule add pref 32767 lookup default",
+    ],
     "private leg down and up": ["ip link set eth1 down", "ip link set eth1 up"],
     "private leg renamed": [
         "ip link set eth1 down",
