@@ -13,7 +13,7 @@ NAMES_SHOWN = 5
 def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> str:
     """Return what holds `assignment` up; "" when nothing does. `nodes`: its cluster's live ones, where they are known.
 
-    Asks nothing of the database when `nodes` are given and the gateways prefetched.
+    Asks nothing of the database when `nodes` are given, app and cluster loaded, and the gateways prefetched.
     """
     known = live_nodes(assignment.cluster_id) if nodes is None else nodes
     if assignment.error_code:

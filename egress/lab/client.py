@@ -144,7 +144,7 @@ class LabClient:
         return Path(self.call("agent-log", node=node))
 
     def bypass(self, node: str, *, on: bool) -> None:
-        """Let a node's network forward new containers' packets past netfilter, so that it is unsupported, or no more."""
+        """Let a node's network forward new containers' packets past netfilter, an unsupported one, or no more."""
         self.call("bypass", node=node, on=on)
 
     def mark(self, name: str = "") -> str:

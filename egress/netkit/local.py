@@ -63,6 +63,8 @@ class Local:
     gateways: tuple[Gateway, ...]
     earlier: frozenset[str]
     others: tuple[Pod, ...] = ()
+    #: Those of `earlier` that were enabled only now: what they asked for on the shared path may still be unanswered.
+    asked: frozenset[str] = frozenset()
     leaving: tuple[Pod, ...] = ()
 
 

@@ -104,6 +104,7 @@ def inet_sets(local: Local) -> dict[str, Set]:
         ),
         "others": Set("set", "type ifname;", frozenset(_quoted(_routed(pod)) for pod in local.others)),
         "earlier": Set("set", "type ipv4_addr;", local.earlier),
+        "asked": Set("set", "type ipv4_addr;", local.asked),
         "pods": Set(
             "map",
             "type ipv4_addr : verdict;",
@@ -285,6 +286,9 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
 
     A connection is new until a reply was seen. One on a gateway may move to the other until then: both see the
     same source. One on the shared path may not, since its translation is made: hence "not confirmed".
+
+    What was never answered and bears no mark began there only if the pod was just enabled. Else it was begun while
+    rules were missing, and what the second barrier held back then has no translation.
     """
     mark = f"ct mark & {layout.mask:#010x}"
     fresh = f"goto fresh_{pair.number}"
@@ -292,8 +296,12 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
     entering = (*(moving if pair.active else ()), f"ct state new ct status ! confirmed {fresh}")
     known = tuple(f"{mark} == {layout.value(number):#010x} goto {_gateway_chain(number)}" for number in pair.gateways)
     anyone = not pair.active or pair.shared_on_outage
-    staying = f"{mark} == 0 goto shared" if anyone else f"{mark} == 0 ip saddr @earlier goto shared"
-    return (*entering, *known, staying, "goto refused")
+    earlier = (
+        f"{mark} == 0 ct status seen-reply ip saddr @earlier goto shared",
+        f"{mark} == 0 ip saddr @asked goto shared",
+    )
+    staying = (f"{mark} == 0 goto shared",) if anyone else earlier
+    return (*entering, *known, *staying, "goto refused")
 
 
 #: The kernel takes off one VLAN tag after the other where their number is 0, and below a second one no rule here sees

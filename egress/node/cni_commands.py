@@ -79,7 +79,7 @@ class Commands:
             return error_answer(error, version)
 
     def _despite(self, error: OSError, call: Call) -> Answer:
-        """Return the answer to `call` where the agent's own disk or kernel failed it: that is no other app's trouble."""
+        """Return the answer to `call` where the agent's own disk failed it: that is no other app's trouble."""
         log.error("CNI %s of %s: %s", call.command, call.container_id, error)
         if call.command in {"ADD", "CHECK"} and self._rules.must_wait(namespace_of(call.arguments)):
             raise CniError(TRY_LATER, "the node agent can't take note of the container", str(error)) from None

@@ -33,6 +33,7 @@ class Connections:
         self._tenants: dict[str, str] = {}
         self._unsettled: dict[str, float] = {}
         self._expired: set[str] = set()
+        self._astray: set[str] = set()
 
     def close(self) -> None:
         """Give the socket back."""
@@ -59,6 +60,10 @@ class Connections:
         self._unsettled |= dict.fromkeys(toggles.enabled | toggles.disabled, until)
         self._expired |= toggles.expired
 
+    def strayed(self, addresses: Collection[str]) -> None:
+        """Take down that rules were missing for the pods at `addresses`: what they began then `settle` must end."""
+        self._astray |= set(addresses)
+
     def settle(self, wish: Wish, memory: Memory, own: Collection[str]) -> None:
         """End those that may not go on after a change, those of some pods at a time.
 
@@ -80,6 +85,14 @@ class Connections:
         for address in sorted(self._expired)[:_MAX_SETTLED]:
             self._conntrack.delete_from(address, on_shared_path)
             self._expired.discard(address)
+        for address in sorted(self._astray)[:_MAX_SETTLED]:
+            may_stay = address in memory.earlier
+            if has_own_path(wish, address):
+                self._conntrack.delete_from(
+                    address,
+                    lambda flow, may_stay=may_stay: on_shared_path(flow) and not (may_stay and flow.replied),  # type: ignore[misc]
+                )
+            self._astray.discard(address)
         for gateway in removed_gateways(memory, wish):
             self._conntrack.delete_marked(layout.value(memory.marks[gateway]), layout.mask)
 
@@ -120,12 +133,12 @@ class Connections:
     def due(self) -> list[float]:
         """Return when something is to be done, as Unix times."""
         now = self._clock()
-        return [*self._unsettled.values(), *([now] if self._expired else [])]
+        return [*self._unsettled.values(), *([now] if self._expired or self._astray else [])]
 
 
 def _brief(flow: Flow) -> bool:
-    """Tell whether `flow` is no conversation: one-way, or a question and its answer; and isn't TCP.
+    """Tell whether `flow` is no conversation: unanswered, or, where it isn't TCP, a question and its answer.
 
     Such an entry keeps its path as long as it is fed, or its port used again.
     """
-    return flow.protocol != socket.IPPROTO_TCP and not flow.assured
+    return not flow.replied or (flow.protocol != socket.IPPROTO_TCP and not flow.assured)

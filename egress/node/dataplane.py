@@ -39,7 +39,7 @@ from egress.netkit.ruleset import (
     inet_table,
 )
 
-from .connections import Connections
+from .connections import BRIEF_SECONDS, Connections
 from .leaving import Leaving, held_before
 
 __all__ = ["Dataplane", "DataplaneError"]
@@ -135,6 +135,8 @@ class Dataplane:
         if self._applied is None:
             self._leaving.adopt(held_before(seen["inet"], seen["bridge"]))
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
+        if self._table_was_damaged(seen["inet"]):
+            self._connections.strayed(wish.pods)
         local = self._decide(wish, self._counted(wish))
         hosts = self._routing.bridge_addresses
         tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
@@ -236,6 +238,7 @@ class Dataplane:
         """Return in how many seconds something falls due."""
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
+        waits += [at - now for at in self._answered_at(wish).values() if at > now]
         waits += [DRAIN_SECONDS] if draining(wish, self._memory) else []
         waits += [LEAVING_SECONDS] if self._any_leaving else []
         return min(waits, default=None)
@@ -275,7 +278,17 @@ class Dataplane:
         leaving = self._leaving.still(wish.pods)
         self._leaving.watch(pod for pod, _, active in local.pods if active)
         self._pods, self._any_leaving = wish.pods, bool(leaving)
-        return replace(local, leaving=leaving)
+        return replace(local, leaving=leaving, asked=self._just_enabled(wish) & local.earlier)
+
+    def _just_enabled(self, wish: Wish) -> frozenset[str]:
+        """Return the addresses of pods that were enabled so lately that what they asked before may be unanswered."""
+        now = self._clock()
+        return frozenset(address for address, at in self._answered_at(wish).items() if at > now)
+
+    def _answered_at(self, wish: Wish) -> dict[str, float]:
+        """Return until when, by address of a pod that ran before its app was enabled, answers are waited for."""
+        brief = BRIEF_SECONDS - wish.settings.flow_deadline_seconds
+        return {address: until + brief for address, until in self._memory.earlier.items()}
 
     def _apply(self, wanted: _Applied, seen: Mapping[str, SeenTable | None], seen_routing: Routing) -> None:
         changes = [plan_table(table, seen[family]).script for family, table in wanted.tables.items()]
@@ -298,6 +311,12 @@ class Dataplane:
         return (
             tuple(text for each in altered for text in each) + plan_routing(self._applied.routing, seen_routing).altered
         )
+
+    def _table_was_damaged(self, seen: SeenTable | None) -> bool:
+        """Tell whether packets may have gone without rules: before the start only a table that is gone tells of it."""
+        if self._applied is None:
+            return seen is None
+        return bool(plan_table(self._applied.tables["inet"], seen).altered)
 
     def _repair_surroundings(self, wish: Wish) -> tuple[str, ...]:
         first = self._applied is None

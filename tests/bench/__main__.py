@@ -16,6 +16,7 @@ from tests.engines.servers import why_no_postgresql
 
 APPS = ("shop-api", "mail-worker", "docs-site")
 REST_SECONDS = 60
+FROZEN_ROUNDS = 20
 #: What must hold, by the figure's name: at most. Of several runs the slowest counts, of ADDs the median.
 LIMITS = {
     "demo, call to greeting, s": 15,
@@ -25,6 +26,7 @@ LIMITS = {
     "plugin ADD / Go bridge ADD, shared": 1.5,
     "plugin ADD / Go bridge ADD, dedicated": 1.5,
     "plugin ADD / Go bridge ADD, dedicated, address used again at once": 1.5,
+    "shared ADD with a frozen agent, extra, most, s": 0.2,
     "node agent at rest, MiB": 60,
     "node agent at rest, % of a core": 1,
 }
@@ -40,6 +42,7 @@ def measure(system: System, rounds: int) -> dict[str, Any]:
         "plugin_add_shared": measures.plugin_add(system, APPS[1], rounds=rounds, addresses=250),
         "plugin_add_dedicated": measures.plugin_add(system, APPS[0], rounds=rounds, addresses=250),
         "plugin_add_dedicated_again": measures.plugin_add(system, APPS[0], rounds=rounds, addresses=2),
+        "frozen_agent": measures.frozen_agent(system, APPS[1], rounds=FROZEN_ROUNDS),
         "agents_at_rest": measures.agents_at_rest(system, seconds=REST_SECONDS),
         "enable": measures.enables(system, APPS[1:], rounds=3),
     }
@@ -58,6 +61,7 @@ def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "plugin ADD / Go bridge ADD, dedicated, address used again at once": figures["plugin_add_dedicated_again"][
             "ratio_of_medians"
         ],
+        "shared ADD with a frozen agent, extra, most, s": figures["frozen_agent"]["extra_s"]["max"],
         "node agent at rest, MiB": max(agent["rss_mib"] for agent in rest),
         "node agent at rest, % of a core": max(agent["cpu_percent"] for agent in rest),
     }

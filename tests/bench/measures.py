@@ -52,6 +52,21 @@ def plugin_add(system: System, namespace: str, *, rounds: int, addresses: int, w
     }
 
 
+def frozen_agent(system: System, namespace: str, *, rounds: int) -> dict[str, Any]:
+    """Time ADD of an app without dedicated egress with the node's agent frozen, and with it alive."""
+    alive = plugin_add(system, namespace, rounds=rounds, addresses=250)["ours_ms"]
+    system.lab.agent(BRIDGE_NODE.name, "freeze")
+    try:
+        frozen = plugin_add(system, namespace, rounds=rounds, addresses=250)["ours_ms"]
+    finally:
+        system.lab.agent(BRIDGE_NODE.name, "continue")
+    return {
+        "alive_ms": alive,
+        "frozen_ms": frozen,
+        "extra_s": {name: round((frozen[name] - alive["median"]) / 1000, 3) for name in ("median", "max")},
+    }
+
+
 def agents_at_rest(system: System, *, seconds: float) -> dict[str, Any]:
     """Watch both node agents while nothing happens: their memory, and their share of a core."""
     nodes = {node["name"]: str(node["agent_pid"]) for node in system.lab.status()["nodes"]}

@@ -18,9 +18,7 @@ DETAIL = "network pods: containers' packets to the internet pass by this node's 
 
 
 def report(fleet: Fleet, node: Node, *, containers: dict[str, int], dataplane: Any = "unsupported") -> None:
-    message = NodeReport(
-        boot_id="boot", agent_version="1", dataplane=dataplane, detail=DETAIL, containers=containers
-    )
+    message = NodeReport(boot_id="boot", agent_version="1", dataplane=dataplane, detail=DETAIL, containers=containers)
     agents.node_report(token=f"node-token-{node.name}", message=message)
 
 

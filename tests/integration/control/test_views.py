@@ -203,7 +203,7 @@ def test_what_holds_up_is_told_without_a_query_where_the_rows_are_known(
     fleet: Fleet, django_assert_num_queries: Any
 ) -> None:
     fleet.bring_up()
-    (assignment,) = Assignment.objects.select_related("cluster").prefetch_related("gateways")
+    (assignment,) = Assignment.objects.select_related("app", "cluster").prefetch_related("gateways")
     with django_assert_num_queries(0):
         assert waits_for(assignment, fleet.nodes) != ""
 

@@ -4,7 +4,6 @@ import pytest
 from django.test import Client
 
 from egress.control.models import Node
-
 from tests.integration.portal import rows
 
 DETAIL = "network pods: containers' packets to the internet pass by this node's netfilter"

@@ -1,4 +1,4 @@
-"""A node agent that is stopped, killed or frozen, with nothing replaced: whose containers start, and what comes after."""
+"""A node agent that is stopped, killed or frozen, nothing replaced: whose containers start, and what comes after."""
 
 import signal
 from collections.abc import Callable

@@ -86,9 +86,16 @@ def test_the_services_capabilities_are_enough(runtime: Runtime) -> None:
     (granted,) = re.findall(r"^CapabilityBoundingSet=(.+)$", unit, re.MULTILINE)
     names = [name.removeprefix("CAP_").lower() for name in granted.split()]
     join_vpc(runtime)
+    # The canary too, which runs the network's plugins, makes do with them.
+    ip("-n", f"{runtime.prefix}-n", "route", "add", "default", "via", "10.110.0.1")
+    main = runtime.conflist["plugins"][0]
+    main["ipam"] = {**main["ipam"], "routes": [{"dst": "0.0.0.0/0"}]}
+    runtime.install()
+    runtime.node.canary = True
     runtime.node.under = ["setpriv", "--no-new-privs", f"--bounding-set=-all,{','.join(f'+{name}' for name in names)}"]
     runtime.node.start(real=True)
     wait_for(lambda: "revision 1 of epoch-1 applied" in runtime.node.log, "the routes are applied")
+    wait_for(lambda: "the containers' network is supported" in runtime.node.log, "the canary is seen")
     name = runtime.container()
     result = runtime.add(name)
     runtime.run("CHECK", name, previous=result)
