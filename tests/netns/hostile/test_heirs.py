@@ -117,7 +117,11 @@ def test_an_interfaces_name_used_again_is_another_interface(
     lair.add_pod("named", app, address, bridged=bridged)
     lair.remove_pod("named")
     lair.vanish("named")
-    lair.add_pod("named", app, f"10.244.1.{next(_addresses) + 128}", bridged=bridged)
+    lair.settle("named", app, f"10.244.1.{next(_addresses) + 128}", bridged=bridged)
+    if app == "blog":
+        lair["n1"]("reconcile", wish=lair.here("named"))
+        assert lair["named"]("ask", to=OBSERVER, port=80) == N1, "also while the agent doesn't know it yet"
+    lair["n1"]("pod_added", wish=lair.here(), pod=lair.pods["named"])
     assert lair["named"]("ask", to=OBSERVER, port=80) == {"shop": A, "blog": N1}[app]
 
 
