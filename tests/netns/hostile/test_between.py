@@ -135,6 +135,8 @@ def test_no_protocol_of_an_enabled_pod_takes_the_shared_path(lair: Lair, pod: st
     six = f.ip6("2001:db8:1::130", "2001:db8:80::80", f.UDP, f.udp("", "", 4444, EVIL_PORT))
     lair.send(pod, f.ethernet(me.router, me.mac, 0x0800, packets[0], tags=twice))
     lair.send(pod, f.ethernet(me.router, me.mac, 0x86DD, six, tags=twice))
+    false = f.ip("10.244.1.131", OBSERVER, f.UDP, f.udp("10.244.1.131", OBSERVER, 1, 2))
+    lair.send(pod, *(f.ethernet(me.router, me.mac, 0x0800, false, tags=tags) for tags in ((), twice[:1], twice)))
     seen = lair.show_sign(pod, "blog1")
     lair.sh("n1", "sysctl", "-qw", "net.ipv4.conf.all.accept_source_route=0")
     assert {packet.leg for packet in seen if packet.evil} == {"gw-a"}
