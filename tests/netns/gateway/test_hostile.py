@@ -182,12 +182,12 @@ def test_no_port_of_the_public_address_answers(stage: Stage) -> None:
 
 def test_probes_are_answered_to_clients_only_and_hardly_larger(stage: Stage) -> None:
     genuine = probe.request(KEY, b"12345678")
+    stage.vpc.packets()
     for source in (STRANGER, "10.110.0.77", "10.110.15.255", OBSERVER, PRIVATE, PUBLIC, "127.0.0.1"):
         for to in (PRIVATE, PUBLIC, ANCHOR, "10.110.15.255"):
             stage.send(stage.world.stranger, f.ip(source, to, f.UDP, f.udp(source, to, 4444, probe.PORT, genuine)))
     for junk in (b"", b"SGP1", f.EVIL * 100, probe.answer(KEY, b"12345678", flags=1, boot_id="b")):
         stage.send(stage.world.node, f.ip(NODE, PRIVATE, f.UDP, f.udp(NODE, PRIVATE, 4444, probe.PORT, junk)))
-    stage.vpc.packets()
     stage.send(stage.world.node, f.ip(NODE, PRIVATE, f.UDP, f.udp(NODE, PRIVATE, 4445, probe.PORT, genuine)))
     seen: list[bytes] = []
 
