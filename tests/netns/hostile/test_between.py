@@ -37,9 +37,9 @@ def by_the_pair(seen: list[Packet]) -> list[Packet]:
 @NEIGHBOURS
 def test_a_neighbours_first_fragment_never_leaves_with_the_victims_rest(lair: Lair, liar: str, victim: str) -> None:
     source = lair.places[victim].address
-    whole = f.udp(source, OBSERVER, 4444, EVIL_PORT, b"honest, all!" * 200)
+    whole = f.udp(source, OBSERVER, 4444, EVIL_PORT, b"honest!!" * 200)
     # Without a checksum: that of the victim's rest isn't known.
-    evil = f.udp("", "", 4444, EVIL_PORT, f.EVIL * 200)[:800]
+    evil = f.udp("", "", 4444, EVIL_PORT, (f.EVIL * 134)[:1600])[:800]
 
     def fragment(at: int, content: bytes, number: int) -> bytes:
         return f.ip(source, OBSERVER, f.UDP, content, number=number, offset=at, more=at == 0)

@@ -6,6 +6,7 @@ process go on; DEL may have come, or not, or the agent was frozen or dead.
 
 import itertools
 import signal
+import time
 from collections.abc import Iterator
 
 import frames as f
@@ -162,6 +163,10 @@ def test_a_frozen_agent_hands_no_pair_to_an_heir(lair: Lair, address: str, *, br
     finally:
         frozen.send_signal(signal.SIGCONT)
     lair["n1"]("pod_added", wish=lair.here(), pod=lair.pods["heir"])
+    end = time.monotonic() + 30
+    while (seen := lair["heir"]("ask", to=OBSERVER, port=80)) != N1:
+        assert seen != A
+        assert time.monotonic() < end, "its neighbours have forgotten the old one's station by now"
     meet(lair, "heir", N1)
 
 
