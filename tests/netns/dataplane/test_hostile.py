@@ -188,19 +188,6 @@ def test_ipv6_internet_traffic_of_enabled_pods_is_refused_and_neighbours_pass(po
         assert pods[name]("ask", to=f"{ours}129", port=80).startswith(ours), "the node itself"
 
 
-def test_a_tagged_frame_hides_no_false_source(pods: World) -> None:
-    router = pods.sh("n1", "cat", "/sys/class/net/cni0/address").strip()
-    pods.start(pods.wish(routes=(route(),)))
-    terms = {"to": OBSERVER, "port": 80, "mac": router}
-    pods["blog2"]("spoof_tagged", source="10.244.1.131", **terms)
-    assert pods.sources() == {N1}, "else the test shows nothing"
-    for source in ("10.244.1.130", "10.244.1.11"):
-        pods["blog2"]("spoof_tagged", source=source, **terms)
-        assert pods.sources() == set()
-    pods["shop2"]("spoof_tagged", source="10.244.1.131", **terms)
-    assert pods.sources() == set()
-
-
 def test_a_pod_that_starts_while_the_table_is_lost_is_right_all_the_same(pods: World) -> None:
     pods.start(pods.wish(routes=(route(),), pods=("shop2", "blog1", "blog2")))
     pods.sh("n1", "nft", "delete", "table", "inet", "sluicegate")

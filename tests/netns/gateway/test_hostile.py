@@ -6,7 +6,6 @@ Two cameras: all that it sends to the internet, and all that it sends into the V
 import select
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from subprocess import Popen
 
 import pytest
@@ -19,7 +18,16 @@ from .world import NODE, OBSERVER, PRIVATE, PUBLIC, REFUSED, ROUTER, STRANGER, W
 
 pytestmark = pytest.mark.netns
 KEY = bytes.fromhex(PROBE_KEY)
-NOT_THE_INTERNET = (*REFUSED, "10.17.0.9", "0.0.0.1", "127.0.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", STRANGER)
+NOT_THE_INTERNET = (
+    *REFUSED,
+    "10.17.0.9",
+    "0.0.0.1",
+    "127.0.0.1",
+    "224.0.0.1",
+    "255.255.255.255",
+    "240.0.0.1",
+    STRANGER,
+)
 ANCHOR = "10.17.0.5"
 
 
@@ -174,12 +182,12 @@ def test_no_port_of_the_public_address_answers(stage: Stage) -> None:
 
 def test_probes_are_answered_to_clients_only_and_hardly_larger(stage: Stage) -> None:
     genuine = probe.request(KEY, b"12345678")
+    stage.vpc.packets()
     for source in (STRANGER, "10.110.0.77", "10.110.15.255", OBSERVER, PRIVATE, PUBLIC, "127.0.0.1"):
         for to in (PRIVATE, PUBLIC, ANCHOR, "10.110.15.255"):
             stage.send(stage.world.stranger, f.ip(source, to, f.UDP, f.udp(source, to, 4444, probe.PORT, genuine)))
     for junk in (b"", b"SGP1", f.EVIL * 100, probe.answer(KEY, b"12345678", flags=1, boot_id="b")):
         stage.send(stage.world.node, f.ip(NODE, PRIVATE, f.UDP, f.udp(NODE, PRIVATE, 4444, probe.PORT, junk)))
-    stage.vpc.packets()
     stage.send(stage.world.node, f.ip(NODE, PRIVATE, f.UDP, f.udp(NODE, PRIVATE, 4445, probe.PORT, genuine)))
     seen: list[bytes] = []
 
@@ -192,23 +200,9 @@ def test_probes_are_answered_to_clients_only_and_hardly_larger(stage: Stage) -> 
     assert len(seen[0]) <= 1.5 * (28 + len(genuine))
 
 
-def test_nobody_is_redirected_and_no_redirect_is_heeded(stage: Stage) -> None:
-    for to in (NODE, "10.110.7.7", "10.110.3.3"):
-        stage.send(stage.world.stranger, *each_way(STRANGER, to))
-        stage.send(stage.world.node, *each_way(NODE, to))
+def test_no_redirect_is_heeded(stage: Stage) -> None:
     quoted = f.ip(PUBLIC, OBSERVER, f.ICMP, f.icmp(0, 0, 1))
     stage.send(stage.world.internet, f.ip(ROUTER, PUBLIC, f.ICMP, f.redirect("203.0.113.66", quoted)))
     stage.send(stage.world.stranger, f.ip(ROUTER, PUBLIC, f.ICMP, f.redirect(STRANGER, quoted)))
     stage.settle()
-    route = run("ip", "-n", stage.world.gateway, "route", "get", OBSERVER)
-    assert f"via {ROUTER}" in route
-    redirects = [each for each in stage.vpc.packets() if each[9] == f.ICMP and each[20] == 5]
-    assert redirects == []
-
-
-def test_the_sysctls_shut_source_routing_and_ipv6(stage: Stage) -> None:
-    def setting(name: str) -> str:
-        return inside(stage.world.gateway, lambda: Path("/proc/sys/net", name).read_text().strip())
-
-    assert setting("ipv4/conf/all/accept_source_route") == "0"
-    assert setting("ipv6/conf/all/forwarding") == "0"
+    assert f"via {ROUTER}" in run("ip", "-n", stage.world.gateway, "route", "get", OBSERVER)

@@ -1,7 +1,7 @@
 """What a neighbour with raw sockets can send: each attack is a function that returns its frames."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import frames as f
 from dataplane_world import N1, OBSERVER, VPC_HOST, A
@@ -27,15 +27,13 @@ class Scene:
     tcp_port: int = 40000
     udp_port: int = 40001
 
-    @property
-    def bridged(self) -> bool:
-        return self.me.address == "10.244.1.131"
-
     def frame(self, packet: bytes, **more: object) -> bytes:
         """Return the frame that carries an IPv4 packet to the node."""
         return f.ethernet(self.me.router, self.me.mac, 0x0800, packet, **more)
 
-    def datagram(self, source: str, to: str = OBSERVER, *, sport: int = 4444, dport: int = EVIL_PORT, **more) -> bytes:
+    def datagram(
+        self, source: str, to: str = OBSERVER, *, sport: int = 4444, dport: int = EVIL_PORT, **more: object
+    ) -> bytes:
         return f.ip(source, to, f.UDP, f.udp(source, to, sport, dport), **more)
 
     def trio(self, source: str, to: str = OBSERVER, **more: object) -> list[bytes]:
@@ -335,7 +333,3 @@ def ipv6_inside_ipv4(scene: Scene) -> Iterator[bytes]:
     for source in (scene.victim.address, NODE):
         for to in (OBSERVER, GATEWAY, "192.88.99.1"):
             yield scene.frame(f.ip(source, to, f.IPV6_IN_IP, inner))
-
-
-def without_knowledge(scene: Scene) -> Scene:
-    return replace(scene, tcp=None, udp=None)

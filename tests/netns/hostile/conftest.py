@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 # pytest's importlib mode puts no folder on the path, and these helpers aren't the product's.
 sys.path[:0] = [str(HERE), str(HERE.parent / "dataplane")]
 
-from lair import Lair
+from lair import Lair  # noqa: E402 - found by the line above
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,8 @@ class Lair(World):
         for host in (OBSERVER, METADATA):
             self["net"]("serve", port=80, host=host)
         self["net"]("watch", interfaces=list(LEGS))
+        # What goes from port to port is seen by the bridge's own rules only.
+        self.sh("n1", "sysctl", "-eqw", "net.bridge.bridge-nf-call-iptables=0", "net.bridge.bridge-nf-call-ip6tables=0")
         self.settle("shop1", "shop", "10.244.1.11")
         self.settle("blog1", "blog", "10.244.1.12")
         self.settle("shop2", "shop", "10.244.1.130", bridged=True)
@@ -169,4 +171,9 @@ def evil_by_the_pair(seen: list[Packet]) -> list[Packet]:
 
 def victims_by_the_node(seen: list[Packet], victim: Place) -> list[Packet]:
     """Return what came out of the node's own leg and is the victim's, or looks like it."""
-    return [packet for packet in seen if packet.leg == "n1" and (packet.source == victim.address or packet.dport == 80)]
+
+    def suspicious(packet: Packet) -> bool:
+        as_the_node = packet.source == "10.110.0.21" and packet.evil
+        return packet.source == victim.address or packet.dport == 80 or as_the_node
+
+    return [packet for packet in seen if packet.leg == "n1" and suspicious(packet)]

@@ -1,0 +1,59 @@
+"""IPv6: the pair has none, so an enabled pod's goes to local addresses or nowhere, whoever would take it."""
+
+import socket
+import struct
+
+import frames as f
+import pytest
+from attacks import EVIL_PORT
+from lair import Lair, Packet
+
+pytestmark = pytest.mark.netns
+ALL_NODES, SOURCE = "ff02::1", "2001:db8:1::130"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _six(lair: Lair) -> None:
+    """As a node with IPv6 is; the internet's end is the next router, which takes all."""
+    lair.ip("net", "addr add 2001:db8::1/64 dev br0 nodad")
+    lair.ip("n1", "addr add 2001:db8::21/64 dev eth0 nodad\nroute add default via 2001:db8::1")
+    lair.sh("n1", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+
+
+def sent_on(seen: list[Packet]) -> list[Packet]:
+    return [packet for packet in seen if packet.source == SOURCE]
+
+
+@pytest.mark.parametrize(("pod", "neighbour"), [("shop1", "blog1"), ("shop2", "blog2")])
+def test_no_global_address_is_reached_from_an_enabled_pod(lair: Lair, pod: str, neighbour: str) -> None:
+    def send(name: str, to: str, tags: tuple[tuple[int, int], ...] = ()) -> None:
+        place = lair.places[name]
+        packet = f.ip6(SOURCE, to, f.UDP, f.udp("", "", 4444, EVIL_PORT))
+        lair.send(name, f.ethernet(place.router, place.mac, 0x86DD, packet, tags=tags))
+
+    # The internet, a translator's part of it, 6to4, what isn't given out yet.
+    destinations = ("2001:db8:80::80", "64:ff9b::c000:250", "2002:c000:250::1", "4000::1")
+    for to in destinations:
+        send(neighbour, to)
+    assert {each.to for each in sent_on(lair.show_sign(pod, neighbour))} == set(destinations), "else it shows nothing"
+    for to in destinations:
+        for tags in ((), ((0x8100, 0),), ((0x8100, 0), (0x8100, 0)), ((0x88A8, 0), (0x8100, 0))):
+            send(pod, to, tags)
+    assert sent_on(lair.show_sign(pod, neighbour)) == []
+
+
+@pytest.mark.parametrize("tags", [b"", b"\x81\0\0\0", b"\x81\0\0\0\x81\0\0\0"], ids=["plain", "tagged", "twice tagged"])
+def test_a_neighbour_never_becomes_an_enabled_pods_router(lair: Lair, tags: bytes) -> None:
+    def advertise(liar: str, victim: str) -> str:
+        place = lair.places[liar]
+        station = f.mac_bytes(place.mac)
+        link_option = b"\x01\x01" + station
+        prefix = b"\x03\x04\x40\xc0" + struct.pack(">III", 600, 600, 0) + socket.inet_pton(socket.AF_INET6, "fd99::")
+        advert = f.icmp6("fe80::bad", ALL_NODES, 134, struct.pack(">BBHII", 64, 0, 600, 0, 0) + link_option + prefix)
+        frame = f.ethernet("33:33:00:00:00:01", place.mac, 0x86DD, advert)
+        lair.send(liar, frame[:12] + tags + frame[12:])
+        lair.show_sign("shop2")
+        return lair.sh(victim, "ip", "-6", "route", "show", "default")
+
+    assert "fe80::bad" in advertise("shop2", "blog2"), "else the test shows nothing"
+    assert "fe80::bad" not in advertise("blog2", "shop2")
