@@ -69,7 +69,9 @@ async def _internet() -> None:
 
 
 async def _vpc() -> None:
-    await ip(["link set lo up", *_bridge(VPC_BRIDGE)], namespace=VPC)
+    # A MAC of its own, as above: a test makes the switch a machine as well.
+    lines = ["link set lo up", *_bridge(VPC_BRIDGE), f"link set {VPC_BRIDGE} address {mac_of('10.110.0.1')}"]
+    await ip(lines, namespace=VPC)
 
 
 async def _observer() -> None:
