@@ -1,9 +1,6 @@
 """Guessing passwords is slow, at every log-in; the counts are shared through Redis, and nobody waits for a dead one."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.core.cache import cache, caches
@@ -13,7 +10,7 @@ from pytest_django import Settings
 
 from portal.accounts.backends import PER_ACCOUNT, PER_ADDRESS
 from portal.accounts.limits import Limit
-from tests.integration.control.processes import redis_server
+from tests.engines.servers import redis_server
 from tests.integration.portal import rows
 
 TRIES = 2
@@ -70,24 +67,23 @@ def test_names_of_any_length_and_script_are_counted(crew: rows.Crew) -> None:
         assert log_in(LOG_INS[0], email, "wrong") != b"in"
 
 
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server isn't installed")
+@pytest.mark.redis
 def test_redis_counts_for_all_processes_and_one_that_dies_limits_nobody(settings: Settings) -> None:
     limit = Limit("test", times=2, seconds=10**9)
-    with tempfile.TemporaryDirectory(prefix="sgt-") as folder:
-        with redis_server(Path(folder)) as url:
-            settings.CACHES = {
-                "default": {
-                    "BACKEND": "django.core.cache.backends.redis.RedisCache",
-                    "LOCATION": url.replace("redis+socket://", "unix://"),
-                    "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
-                }
+    with redis_server() as url:
+        settings.CACHES = {
+            "default": {
+                "BACKEND": "django.core.cache.backends.redis.RedisCache",
+                "LOCATION": url.replace("redis+socket://", "unix://"),
+                "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
             }
-            assert [limit.count("a"), limit.count("a"), limit.count("b")] == [0, 0, 0]
-            # Another process has another connection and sees the same count.
-            caches["default"].close()
-            assert limit.count("a") > 0
-            assert limit.wait_seconds("a") > 0
-            assert limit.wait_seconds("b") == 0
-        assert limit.count("a") == 0
-        assert limit.wait_seconds("a") == 0
+        }
+        assert [limit.count("a"), limit.count("a"), limit.count("b")] == [0, 0, 0]
+        # Another process has another connection and sees the same count.
         caches["default"].close()
+        assert limit.count("a") > 0
+        assert limit.wait_seconds("a") > 0
+        assert limit.wait_seconds("b") == 0
+    assert limit.count("a") == 0
+    assert limit.wait_seconds("a") == 0
+    caches["default"].close()
