@@ -91,6 +91,8 @@ class ControlPlane:
             "POST", path, body, {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         )
         response = connection.getresponse()
+        if response.headers.get("Content-Length", "0").startswith("-"):
+            raise http.client.HTTPException("answer of a negative length")
         content = response.read(MAX_REPLY_BYTES + 1)
         if len(content) > MAX_REPLY_BYTES:
             raise http.client.HTTPException(f"answer larger than {MAX_REPLY_BYTES} bytes")

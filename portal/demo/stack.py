@@ -192,7 +192,7 @@ class Stack:
     def _own_settings(self, tls: Certificates, token: str, cloud: socket.socket) -> dict[str, str]:
         return {
             "SLUICEGATE_STATE_DIR": str(self.state),
-            "SLUICEGATE_INSTALLATION_ID": "demo",
+            "SLUICEGATE_INSTALLATION_ID": "lab",
             "SECRET_KEY": secrets.token_urlsafe(48),
             "DIGITALOCEAN_TOKEN": token,
             "DIGITALOCEAN_API_URL": f"https://127.0.0.1:{cloud.getsockname()[1]}",

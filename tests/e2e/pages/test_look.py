@@ -11,7 +11,9 @@ from django.test import RequestFactory
 from django.urls import reverse
 from playwright.sync_api import Page
 
+from egress.control import installation
 from egress.control.models import RouteChange
+from egress.control.models_installation import StrayServer
 from portal.accounts.models import User
 from tests.e2e.pages.conftest import Open
 from tests.integration.portal import rows
@@ -215,6 +217,8 @@ def _fill_admin(crew: rows.Crew) -> None:
     ]
     route = {"pair": 1, "state": "active", "gateways": gateways}
     RouteChange.objects.create(cluster=crew.cluster, namespace=app.namespace, revision=7, route=route)
+    StrayServer.objects.create(server_id="4711", name="sluicegate-gw", tags=[], created_at="2026-11-23T08:00:00Z")
+    installation.here()
 
 
 def _admin_paths(model_admin: Any) -> Iterator[str]:

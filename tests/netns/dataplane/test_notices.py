@@ -92,7 +92,8 @@ def test_a_gateways_mark_is_kept_while_connections_bear_it_though_nobody_counted
     assert told["flows"] == {"gw-a": 1}
     assert pods.sh("n1", "ip", "route", "show", "table", "52001").startswith("default via 10.110.0.11")
     assert pods["blog1"]("ask", to=OBSERVER, port=80) in {A, B}
-    assert pods["n1"]("change", wish=wish)["flows"]["gw-a"] == 1
+    # What it left is ended then, for its address may soon be another's; only after that the mark is free.
+    assert "gw-a" not in pods["n1"]("change", wish=wish)["flows"]
 
 
 def test_a_drain_asks_to_be_called_again_and_counts_anew(pods: World) -> None:

@@ -45,7 +45,7 @@ def test_what_waits_can_be_seen_and_cleared(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "explode"}, "kind must be one of slow, rate_limited, .*, dead_boot, not 'explode'"),
+        ({"kind": "explode"}, "kind must be one of slow, rate_limited, .*, same_host, not 'explode'"),
         ({"kind": "slow", "operation": "all"}, "operation must be one of create, .*, not 'all'"),
         ({"kind": "slow", "count": 0}, "count must be from 1 to 1000, not 0"),
         ({"kind": "failed_after", "status": 200}, "status must be from 500 to 599, not 200"),

@@ -202,6 +202,8 @@ def scribbler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     thread.join(10)
 
 
+# The answers so far are an argument: shown with a failure, however many they are.
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(max_examples=40, deadline=None)
 @given(HEADS | st.binary(max_size=200) | st.builds(bytes.__add__, HEADS, st.binary(max_size=50)))
 def test_whatever_answers_the_agent_sees_one_kind_of_error(scribbler: Any, answer: bytes) -> None:
