@@ -8,7 +8,17 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import duplicates, lease, reconcile, services, steps
+from egress.control import (
+    adoption,
+    breaker,
+    installation,
+    lease,
+    quarantine,
+    reconcile,
+    services,
+    steps,
+    tidy,
+)
 from egress.provider.base import Provider
 
 #: The provider's methods.
@@ -16,7 +26,7 @@ CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfun
 #: Where in the control plane something happens: (module, function, line).
 Site = tuple[str, str, int]
 #: What reconcile consists of. Of the services, only what wakes it is meant; the others are operators' forms.
-MODULES = (reconcile, steps, lease, duplicates, services)
+MODULES = (reconcile, steps, lease, tidy, quarantine, breaker, installation, adoption, services)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
 _WRITES = frozenset({"update", "create", "bulk_create", "save", "record"})
 
