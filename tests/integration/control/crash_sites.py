@@ -25,10 +25,11 @@ from egress.provider.base import Provider
 CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfunction) if not name.startswith("_"))
 #: Where in the control plane something happens: (module, function, line).
 Site = tuple[str, str, int]
-#: What reconcile consists of. Of the services, only what wakes it is meant; the others are operators' forms.
+#: What reconciling, tidying and standing still consist of. Of the services, only what wakes reconcile is meant; the
+#: others are operators' forms.
 MODULES = (reconcile, steps, lease, tidy, quarantine, breaker, installation, adoption, services)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
-_WRITES = frozenset({"update", "create", "bulk_create", "save", "record"})
+_WRITES = frozenset({"update", "create", "get_or_create", "bulk_create", "save", "record"})
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 ROOT = Path(__file__).resolve().parents[3]
 #: An errand takes a few hundredths of a second.
@@ -69,7 +70,7 @@ def main() -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings")
     django.setup()
-    from egress.control import services, tasks  # noqa: F401
+    from egress.control import adoption, agents, tasks  # noqa: F401 - loaded before the fork
 
     from . import crash, crash_sites  # noqa: F401
 
@@ -144,17 +145,27 @@ def _tidy(errand: dict[str, Any], take: _Take) -> None:
 
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
-    from egress.control import services
     from egress.control.models import App, Gateway
+    from egress.control.models_installation import StrayServer
     from portal.accounts.models import User
 
-    models = {"app": App, "gateway": Gateway}
-    subject, key = errand["subject"]
-    row = models[subject].objects.get(pk=UUID(key))
-    getattr(services, errand["service"])(**{subject: row}, actor=User.objects.get(pk=errand["actor"]))
+    models = {"app": App, "gateway": Gateway, "stray": StrayServer}
+    given = {name: models[name].objects.get(pk=key) if name in models else key for name, key in errand["given"].items()}
+    module, _, service = errand["service"].partition(".")
+    function = getattr(import_module(f"egress.control.{module}"), service)
+    function(**given, actor=User.objects.get(pk=errand["actor"]))
 
 
-_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask}
+def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
+    """Do what the web does when a node says what it applied."""
+    from egress.control import agents
+    from egress.wire.messages import NodeSyncRequest
+
+    message = NodeSyncRequest(epoch=errand["epoch"], applied_revision=errand["revision"], wait_seconds=0)
+    agents.node_acknowledge(token=errand["token"], message=message)
+
+
+_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask, "acknowledge": _acknowledge}
 
 if __name__ == "__main__":
     main()
