@@ -16,7 +16,7 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import clock, installation, naming
-from egress.control.models import Event, Placement
+from egress.control.models import Assignment, Event, Placement
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.plan import Act
 from egress.control.steps import MAX_MOVES
@@ -192,12 +192,8 @@ def breaker_trips(play: Play) -> None:
     for _ in range(3):
         play.tidy()
         assert len(play.servers()) == 3
-    assert (
-        Event.objects.filter(
-            subject="provider.breaker", new="tripped", at__gte=installation.here().counted_from
-        ).count()
-        == 1
-    )
+    tripped = Event.objects.filter(subject="provider.breaker", new="tripped")
+    assert tripped.filter(at__gte=installation.here().counted_from).count() == 1
     play.settings.EGRESS_DELETION_LIMIT = limit
     play.ask("breaker.reset")
     play.tidy()
@@ -237,11 +233,17 @@ def pair_is_taken_back(play: Play) -> None:
     """A restored database has forgotten a pair, and an operator gives it back to its app."""
     play.bring_up()
     before = {server.id for server in play.servers()}
-    play.fleet.assignment.delete()
+    forget(play.fleet.assignment)
     tidy_often(play)
     play.ask("adoption.pair_adopt", play.fleet.app.assignments.exists, app=play.fleet.app)
     play.until(play.is_active)
     assert {server.id for server in play.servers()} == before
+
+
+def forget(assignment: Assignment) -> None:
+    assignment.events.all().delete()
+    assignment.gateways.all().delete()
+    assignment.delete()
 
 
 def server_in_use_is_lost(play: Play) -> None:
@@ -387,7 +389,12 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "pair_is_taken_back": ("tidy:commit-_take_in", "pair_adopt:commit-pair_adopt", "pair_adopt:send"),
     "server_in_use_is_lost": ("tidy:get", "tidy:commit-_fail", "tidy:send"),
-    "node_is_ahead": ("node_acknowledge:commit-note_ahead", "resume:commit-resume", "resume:send"),
+    "node_is_ahead": (
+        "node_acknowledge:commit-note_ahead",
+        "node_acknowledge:commit-node_acknowledge",
+        "resume:commit-resume",
+        "resume:send",
+    ),
     "operator_holds": ("hold:commit-hold",),
     "first_start": ("sweep:commit-here",),
 }
@@ -429,7 +436,7 @@ def worker(django_db_setup: None, database_engine: str) -> Iterator[Worker]:
     worker.close()
 
 
-@pytest.mark.parametrize(("scenario", "point", "whens"), deaths())
+@pytest.mark.parametrize(("scenario", "point", "whens"), list(deaths()))
 def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     db: None, cloud: FileCloud, worker: Worker, settings: Settings, scenario: str, point: str, whens: tuple[str, ...]
 ) -> None:
