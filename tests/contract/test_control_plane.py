@@ -161,6 +161,7 @@ CREATIONS: list[tuple[str, Options, str]] = [
     ("slow_work", {"delay_seconds": 0.3}, ""),
     ("stuck", {}, "gateway_boot_timeout"),
     ("dead_boot", {}, "gateway_boot_timeout"),
+    ("same_host", {}, ""),
 ]
 
 

@@ -54,6 +54,7 @@ class Place:
         )
 
 
+@cache
 def number_of(site: Site, what: str) -> int:
     """Return which of its function's commits, or calls of the provider's `what`, happens at `site`: from 1 on."""
     kinds = {"a transaction", "a write"} if what == "commit" else {f"the provider's {what}"}

@@ -93,6 +93,7 @@ def _fork(errand: dict[str, Any]) -> dict[str, Any]:
     child = os.fork()
     if not child:
         os.close(reading)
+        gc.disable()
         signal.alarm(LIMIT_SECONDS)
         _run(errand, writing)
         os._exit(0)
