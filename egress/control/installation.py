@@ -101,14 +101,15 @@ def note_ahead(node: Node) -> None:
     Such a node keeps what it has. One alone may lie; where half of a cluster's say so, everything stands still.
     """
     node.ahead_since = node.ahead_since or clock.now()
-    if Node.objects.filter(pk=node.pk, ahead_since=None).update(ahead_since=node.ahead_since):
-        reason = "it applied a revision that this database never gave out; was a backup restored?"
-        events.record(Event.Kind.NODE, "node.ahead", on=node, new="ahead", reason=reason)
-        log.error("node %s: %s", node.name, reason)
-    live = Node.objects.filter(cluster_id=node.cluster_id, status=NodeStatus.LIVE)
-    ahead = live.filter(ahead_since__isnull=False).count()
-    if 2 * ahead >= live.count():
-        hold(reason=f"{ahead} nodes of cluster {node.cluster} know more than this database: a backup was restored.")
+    with transaction.atomic():
+        if Node.objects.filter(pk=node.pk, ahead_since=None).update(ahead_since=node.ahead_since):
+            reason = "it applied a revision that this database never gave out; was a backup restored?"
+            events.record(Event.Kind.NODE, "node.ahead", on=node, new="ahead", reason=reason)
+            log.error("node %s: %s", node.name, reason)
+        live = Node.objects.filter(cluster_id=node.cluster_id, status=NodeStatus.LIVE)
+        ahead = live.filter(ahead_since__isnull=False).count()
+        if 2 * ahead >= live.count():
+            hold(reason=f"{ahead} nodes of cluster {node.cluster} know more than this database: a backup was restored.")
 
 
 def _forget_before(old: Q) -> None:

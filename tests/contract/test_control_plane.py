@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, duplicates, health, provider_access
+from egress.control import clock, health, provider_access, tidy
 from egress.control.errors import EgressError
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
 from egress.control.selectors import egress_view
@@ -107,7 +107,7 @@ class Plant:
         """Return the ids of all Droplets after two sweeps for duplicates, late ones included."""
         self.lab.finish()
         for _ in range(2):
-            duplicates.delete_duplicates()
+            tidy.tidy()
         return sorted(str(droplet.id) for droplet in self.lab.state.droplets())
 
     def check_active(self) -> None:
@@ -161,6 +161,7 @@ CREATIONS: list[tuple[str, Options, str]] = [
     ("slow_work", {"delay_seconds": 0.3}, ""),
     ("stuck", {}, "gateway_boot_timeout"),
     ("dead_boot", {}, "gateway_boot_timeout"),
+    ("same_host", {}, ""),
 ]
 
 

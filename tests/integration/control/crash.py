@@ -26,7 +26,7 @@ from portal.config import celery_app
 from .cloud import from_environment
 from .crash_sites import Site, number_of
 
-ROOM = Path(reconcile.__file__).parent
+ROOM = str(Path(reconcile.__file__).parent)
 WRITES = ("INSERT", "UPDATE", "DELETE")
 #: What writes in the name of its caller.
 FOR_OTHERS = frozenset({"Lease.fenced", "record"})
@@ -142,7 +142,7 @@ def _frames() -> Iterator[FrameType]:
     """Yield the control plane's own frames, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if Path(frame.f_code.co_filename).parent == ROOM:
+        if os.path.dirname(frame.f_code.co_filename) == ROOM:  # noqa: PTH120 - a Path costs ten times as much
             yield frame
         frame = frame.f_back
 

@@ -8,17 +8,30 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import duplicates, lease, reconcile, services, steps
+from egress.control import (
+    adoption,
+    breaker,
+    installation,
+    lease,
+    quarantine,
+    reconcile,
+    services,
+    steps,
+    tidy,
+)
 from egress.provider.base import Provider
 
 #: The provider's methods.
 CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfunction) if not name.startswith("_"))
 #: Where in the control plane something happens: (module, function, line).
 Site = tuple[str, str, int]
-#: What reconcile consists of. Of the services, only what wakes it is meant; the others are operators' forms.
-MODULES = (reconcile, steps, lease, duplicates, services)
+#: What reconciling, tidying and standing still consist of. Of the services, only what wakes reconcile is meant; the
+#: others are operators' forms.
+MODULES = (reconcile, steps, lease, tidy, quarantine, breaker, installation, adoption, services)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
-_WRITES = frozenset({"update", "create", "bulk_create", "save", "record"})
+#: Commits once in a database's life, whoever calls it first: a scenario must come here, not by every way.
+_AT_FIRST = frozenset({"here"})
+_WRITES = frozenset({"update", "create", "get_or_create", "bulk_create", "save", "record"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class Place:
         )
 
 
+@cache
 def number_of(site: Site, what: str) -> int:
     """Return which of its function's commits, or calls of the provider's `what`, happens at `site`: from 1 on."""
     kinds = {"a transaction", "a write"} if what == "commit" else {f"the provider's {what}"}
@@ -59,7 +73,7 @@ def all_places() -> tuple[Place, ...]:
     committing: set[str] = set()
     while True:
         places = tuple(place for module, tree in trees.items() for place in _places(module, tree, parts, committing))
-        found = {place.function.rpartition(".")[2] for place in places}
+        found = {place.function.rpartition(".")[2] for place in places} - _AT_FIRST
         if found == committing:
             return places
         committing = found

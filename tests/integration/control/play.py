@@ -1,14 +1,16 @@
 """Play a scenario with a worker that can be killed at a crash point: requests, agents and time, until a goal is met."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypedDict
 
+from django.db.models import Model
 from pytest_django import Settings
 
 from egress.control import naming
-from egress.control.errors import EgressError
-from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus, RouteChange
+from egress.control.errors import EgressError, StandsStill
+from egress.control.models import AssignmentStatus, Event, GatewayStatus, RouteChange
 from egress.provider.base import Server
 
 from .crash_worker import Done, Worker
@@ -19,6 +21,8 @@ ROUND_SECONDS = 11
 #: The lease of a dead worker runs out meanwhile.
 DEATH_SECONDS = 60
 MAX_ROUNDS = 20
+#: What the tests change of the worker's settings.
+HANDED_ON = ("CLOCK_OFFSET_SECONDS", "EGRESS_DELETION_LIMIT")
 #: More in one run, and a gateway's time to boot would be over.
 MAX_DEATHS = 4
 
@@ -44,6 +48,8 @@ class Play:
     kills: Iterator[Kill] = field(default_factory=lambda: iter(()))
     deaths: int = 0
     armed: bool = True
+    #: Let workers tell what points they passed.
+    told: bool = False
     passed: list[tuple[str, list[tuple[str, str, int]]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     #: Slots whose gateway is silent.
@@ -80,31 +86,60 @@ class Play:
                 except EgressError:
                     # It enrols again at its next attempt.
                     self.fleet.tokens.pop(str(gateway.pk), None)
-        self.fleet.nodes_follow()
+        with suppress(StandsStill):
+            self.fleet.nodes_follow()
 
     def work(self) -> None:
         """Let a worker do what is due."""
         self._do("work", max_steps=self.max_steps)
 
     def tidy(self) -> None:
-        self._do("tidy")
+        """Let a worker tidy up, and another if it dies; what is deleted must have been counted, and told, before."""
+        before = {server.id for server in self.fleet.cloud.servers()}
+        for _ in range(1 + MAX_DEATHS):
+            killed = self._do("tidy").killed
+            for gone in before - {server.id for server in self.fleet.cloud.servers()}:
+                assert Event.objects.filter(new="deleting", old=gone).count() == 1, f"nobody was told of {gone}'s end"
+            if not killed:
+                return
 
-    def ask(self, service: str, subject: Gateway | None = None) -> None:
+    def acknowledge(self, revision: int) -> None:
+        """Let the node say that it applied `revision`, and once more when no answer came."""
+        token, epoch = f"node-token-{self.fleet.nodes[0].name}", str(self.fleet.cluster.epoch)
+        for _ in range(1 + MAX_DEATHS):
+            if not self._do("acknowledge", token=token, epoch=epoch, revision=revision).killed:
+                return
+
+    def ask(self, service: str, taken: Callable[[], object] | None = None, **given: Model | str) -> None:
         """Make a request as a person does: once more, when no answer came and nothing shows that it was taken."""
         before = Event.objects.filter(kind="request").count()
-        row = ("app", str(self.fleet.app.pk)) if subject is None else ("gateway", str(subject.pk))
+        keys = {name: str(one.pk) if isinstance(one, Model) else one for name, one in given.items()}
         for _ in range(1 + MAX_DEATHS):
-            self._do("ask", service=service, subject=row, actor=self.fleet.user.pk)
-            if Event.objects.filter(kind="request").count() > before:
+            self._do("ask", service=service, given=keys, actor=self.fleet.user.pk)
+            if taken() if taken else Event.objects.filter(kind="request").count() > before:
                 return
-        raise AssertionError(f"{service} wasn't carried out")
+        raise AssertionError(f"{service} wasn't carried out: {self.errors}")
+
+    def enable(self) -> None:
+        self.ask("services.egress_enable", app=self.fleet.app)
+
+    def disable(self) -> None:
+        self.ask("services.egress_disable", app=self.fleet.app)
+
+    def retry(self) -> None:
+        self.ask("services.egress_retry", app=self.fleet.app)
+
+    def rebuild(self) -> None:
+        """Ask for a rebuild of the first gateway."""
+        self.ask("services.gateway_rebuild", gateway=self.fleet.gateways()[0])
 
     def _do(self, what: str, **errand: object) -> Done:
         done = self.worker.do(
             what,
             cloud=str(self.fleet.cloud.folder),
-            settings={"CLOCK_OFFSET_SECONDS": self.settings.CLOCK_OFFSET_SECONDS},
+            settings={name: getattr(self.settings, name) for name in HANDED_ON},
             kill=self.kill if self.armed else NEVER,
+            told=self.told,
             **errand,
         )
         if self.armed:

@@ -1,5 +1,6 @@
 """Every failure ends in a clear state that a retry or disable leaves, and disabling works from any state."""
 
+from collections.abc import Iterable
 from itertools import combinations_with_replacement, product
 from typing import Any
 
@@ -12,14 +13,27 @@ from egress.control.failures import stopped_message, trying_message
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
-from egress.provider.base import ProviderError, ServerSpec
+from egress.provider.base import ProviderError, RateLimited, ServerSpec
 
 from .cloud import FileCloud
 from .fleet import Fleet, make_fleet
 
 ROUNDS = 30
 LASTING = {"provider_no_capacity", "provider_access_refused", "provider_rejected"}
-CODES = sorted(error.code for error in ProviderError.__subclasses__())
+#: To be asked to wait is no failure: it ends nothing, however often.
+CODES = sorted(error.code for error in ProviderError.__subclasses__() if error is not RateLimited)
+FEW = ("provider_rejected", "provider_unavailable")
+
+pytestmark = pytest.mark.costly
+
+
+def thorough(rows: Iterable[Any]) -> list[Any]:
+    """Return these parameters; in the normal run only those with one of a `FEW` codes."""
+
+    def one(row: tuple[Any, ...]) -> Any:
+        return pytest.param(*row, marks=() if set(FEW) & set(row) else pytest.mark.full)
+
+    return [one(row if isinstance(row, tuple) else (row,)) for row in rows]
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +68,7 @@ def check_released(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("way_out", ["retry", "disable"])
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", thorough(CODES))
 def test_a_creation_that_fails_for_good_is_an_error_with_both_ways_out(
     fleet: Fleet, settings: Settings, code: str, way_out: str
 ) -> None:
@@ -65,7 +79,7 @@ def test_a_creation_that_fails_for_good_is_an_error_with_both_ways_out(
 
 
 @pytest.mark.parametrize("way_out", ["retry", "disable"])
-@pytest.mark.parametrize("code", [code for code in CODES if code != "provider_not_found"])
+@pytest.mark.parametrize("code", thorough(code for code in CODES if code != "provider_not_found"))
 def test_a_look_that_fails_for_good_is_an_error_with_both_ways_out(
     fleet: Fleet, settings: Settings, code: str, way_out: str
 ) -> None:
@@ -74,6 +88,17 @@ def test_a_look_that_fails_for_good_is_an_error_with_both_ways_out(
     egress_enable(app=fleet.app, actor=fleet.user)
     assert settle(fleet, settings).status == AssignmentStatus.ERROR
     check_way_out(fleet, settings, code, way_out)
+
+
+@pytest.mark.parametrize("method", ["create_or_adopt", "get", "neighbours"])
+def test_a_provider_that_asks_to_slow_down_many_times_is_waited_for(
+    fleet: Fleet, settings: Settings, method: str
+) -> None:
+    fleet.cloud.delay_addresses(1)
+    fleet.cloud.fail(method, RateLimited.code, times=7)
+    egress_enable(app=fleet.app, actor=fleet.user)
+    settle(fleet, settings)
+    check_active(fleet)
 
 
 @pytest.mark.parametrize("way_out", ["retry", "disable"])
@@ -139,7 +164,7 @@ def test_a_gateway_that_came_up_during_an_error_is_kept_by_a_retry(fleet: Fleet,
 
 
 @pytest.mark.parametrize("method", ["list_by_tag", "delete"])
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", thorough([*CODES, RateLimited.code]))
 def test_a_deletion_that_fails_goes_on_until_all_is_gone(
     fleet: Fleet, settings: Settings, method: str, code: str
 ) -> None:
@@ -158,8 +183,10 @@ def test_a_deletion_that_fails_goes_on_until_all_is_gone(
 
 @pytest.mark.parametrize(
     ("method", "code", "way_out"),
-    [(method, code, "rebuild") for method in ("rebuild", "action_status") for code in CODES]
-    + [("rebuild", "provider_rejected", "disable"), ("action_status", "provider_not_found", "disable")],
+    thorough(
+        [(method, code, "rebuild") for method in ("rebuild", "action_status") for code in CODES]
+        + [("rebuild", "provider_rejected", "disable"), ("action_status", "provider_not_found", "disable")]
+    ),
 )
 def test_a_rebuild_that_fails_for_good_leaves_the_pair_active_with_both_ways_out(
     fleet: Fleet, settings: Settings, method: str, code: str, way_out: str
