@@ -15,7 +15,7 @@ from portal.demo.folder import marked
 from tests.e2e.system import NODE_NAMES, System, wait_for
 from tests.e2e.visitor import Visitor
 
-pytestmark = [pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(420), pytest.mark.full]
 
 APP = "mail-worker"
 #: A hash of a token: nobody needs to see even that.

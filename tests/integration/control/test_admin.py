@@ -28,6 +28,8 @@ from tests.factories import make_app, make_cluster, make_node, make_team, make_u
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def operator(db: None) -> User:

@@ -37,7 +37,7 @@ from .fleet import Fleet
 from .processes import running, wait_for, web_command
 from .test_agent_api import call, post, refusal
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly, pytest.mark.timeout(240)]
 
 TOKEN = "node-token-node-1"
 REPORT = NodeReport(boot_id="b", agent_version="1", dataplane="ok")

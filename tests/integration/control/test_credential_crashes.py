@@ -25,7 +25,7 @@ from .fleet import Fleet
 from .processes import ROOT, running, wait_for, web_command
 from .test_bounds import free_port, speaks
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly, pytest.mark.timeout(300)]
 
 CALL_AND_SAVE = 8
 

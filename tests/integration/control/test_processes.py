@@ -25,6 +25,7 @@ from .fleet import Fleet
 from .processes import LIMIT_SECONDS, kill, running, wait_for, web_command, worker_command
 
 pytestmark = [
+    pytest.mark.costly,
     pytest.mark.django_db(transaction=True),
     pytest.mark.timeout(240),
 ]

@@ -8,7 +8,7 @@ import pytest
 from .processes import running, wait_for, web_command, worker_command
 from .test_bounds import exchange, free_port, head, status_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly, pytest.mark.timeout(240)]
 
 CANARY = "canary-5f1c9a"
 #: Nobody listens there.

@@ -10,7 +10,7 @@ from django.urls import reverse
 from portal.accounts.models import ApiToken, token_hash
 from tests.factories import make_team, make_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.costly]
 
 ADD = "/admin/accounts/apitoken/add/"
 

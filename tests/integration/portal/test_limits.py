@@ -13,6 +13,8 @@ from portal.accounts.limits import Limit
 from tests.engines.servers import redis_server
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 TRIES = 2
 LOG_INS = [reverse("web:login"), reverse("admin:login")]
 
