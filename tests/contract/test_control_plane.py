@@ -166,7 +166,7 @@ CREATIONS: list[tuple[str, Options, str]] = [
 
 
 #: The others are tried with --full.
-FEW = {"failed_after", "dropped", "no_capacity", "stuck", "dead_boot", "same_host"}
+FEW = {"failed_after", "dropped", "no_capacity", "stuck"}
 
 
 def thorough(rows: Iterable[tuple[Any, ...]], few: Container[str] = FEW) -> list[Any]:
@@ -211,7 +211,7 @@ def test_a_fault_at_the_creation_ends_with_two_gateways_or_an_error_that_a_retry
             for row in CREATIONS
             if row[0] in {"failed_after", "late", "no_capacity", "slow_work", "stuck", "dead_boot"}
         ),
-        {"failed_after", "stuck"},
+        {"failed_after"},
     ),
     ids=label,
 )

@@ -401,15 +401,18 @@ BOTH = ("before", "after")
 def deaths() -> Iterator[Any]:
     """Yield in which scenario workers die, where and when.
 
-    In the normal run before every point, at a few in a row: nothing lasting happens between two points, so that what a
-    kill before one of them leaves is what a kill after its predecessor leaves. With --full also before and after each
-    point alone.
+    In the normal run once before every point, at a few in a row: nothing lasting happens between two points, so that
+    what a kill before one of them leaves is what a kill after its predecessor leaves. With --full in every scenario
+    before and after each of its points alone.
     """
+    seen: set[str] = set()
     for scenario, points in POINTS.items():
-        for number in range(0, len(points), MAX_DEATHS):
-            yield pytest.param(scenario, [(point, "before") for point in points[number : number + MAX_DEATHS]])
-        alone = [(point, when) for point, when in product(points, BOTH) if len(points) > 1 or when == "after"]
-        yield from (pytest.param(scenario, [kill], marks=pytest.mark.full) for kill in alone)
+        new = [point for point in points if point not in seen]
+        seen |= set(new)
+        for number in range(0, len(new), MAX_DEATHS):
+            yield pytest.param(scenario, [(point, "before") for point in new[number : number + MAX_DEATHS]])
+        for point, when in product(points, BOTH):
+            yield pytest.param(scenario, [(point, when)], marks=pytest.mark.full)
 
 
 def label(value: Any) -> str:
