@@ -27,7 +27,9 @@ class Done:
 
     killed: bool
     error: str
-    passed: list[Any]
+    #: Names of the points that it passed, and the lines of the control plane on its stack there: each once.
+    points: list[str]
+    sites: list[tuple[str, str, int]]
 
 
 class Worker:
@@ -102,8 +104,8 @@ def _fork(errand: dict[str, Any]) -> dict[str, Any]:
         told = pipe.read()
     _, status = os.waitpid(child, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    said = json.loads(told) if told else {"error": "" if killed else f"ended with {status}", "passed": []}
-    return {"killed": killed, **said}
+    said = json.loads(told) if told else {"error": "" if killed else f"ended with {status}"}
+    return {"killed": killed, "points": [], "sites": [], **said}
 
 
 def _run(errand: dict[str, Any], writing: int) -> None:
@@ -124,9 +126,10 @@ def _run(errand: dict[str, Any], writing: int) -> None:
     except Exception as raised:  # noqa: BLE001 - the test judges it
         error = repr(raised)
     connections.close_all()
-    passed = [(each.name, each.sites) for each in watch.passed] if errand["told"] else []
+    points = {each.name for each in watch.passed}
+    sites = {site for each in watch.passed for site in each.sites}
     with os.fdopen(writing, "w") as pipe:
-        json.dump({"error": error, "passed": passed}, pipe)
+        json.dump({"error": error, "points": sorted(points), "sites": sorted(sites)}, pipe)
 
 
 _Take = Callable[[], list[tuple[str, list[str]]]]

@@ -13,6 +13,7 @@ from egress.control.errors import EgressError, StandsStill
 from egress.control.models import AssignmentStatus, Event, GatewayStatus, RouteChange
 from egress.provider.base import Server
 
+from .crash_sites import Site
 from .crash_worker import Done, Worker
 from .fleet import Fleet
 
@@ -48,9 +49,8 @@ class Play:
     kills: Iterator[Kill] = field(default_factory=lambda: iter(()))
     deaths: int = 0
     armed: bool = True
-    #: Let workers tell what points they passed.
-    told: bool = False
-    passed: list[tuple[str, list[tuple[str, str, int]]]] = field(default_factory=list)
+    points: set[str] = field(default_factory=set)
+    sites: set[Site] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     #: Slots whose gateway is silent.
     silent: set[int] = field(default_factory=set)
@@ -139,11 +139,11 @@ class Play:
             cloud=str(self.fleet.cloud.folder),
             settings={name: getattr(self.settings, name) for name in HANDED_ON},
             kill=self.kill if self.armed else NEVER,
-            told=self.told,
             **errand,
         )
         if self.armed:
-            self.passed += done.passed
+            self.points |= set(done.points)
+            self.sites |= {(module, function, line) for module, function, line in done.sites}
         if done.error:
             self.errors.append(done.error)
         if done.killed:
