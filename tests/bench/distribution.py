@@ -137,9 +137,7 @@ def _prepare(agents: int) -> tuple[int, str, list[str], str]:
     return cluster.pk, app.namespace, tokens, str(cluster.epoch)
 
 
-async def _toggle_all(
-    fleet: Agents, webs: list[int], cluster_id: int, namespace: str, toggles: int
-) -> dict[str, Any]:
+async def _toggle_all(fleet: Agents, webs: list[int], cluster_id: int, namespace: str, toggles: int) -> dict[str, Any]:
     spans: list[list[float]] = []
     polls = asyncio.create_task(fleet.run())
     begun, used, webs_used = time.perf_counter(), time.process_time(), _cpu_seconds(webs)
@@ -179,8 +177,12 @@ async def _toggle_all(
 
 def _cpu_seconds(processes: list[int]) -> float:
     """Return how long these have kept a core busy."""
-    fields = [Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in processes]
-    return sum(int(user) + int(system) for *_, user, system in (line[:13] for line in fields)) / os.sysconf("SC_CLK_TCK")
+    ticks = 0
+    for process in processes:
+        # After the name, which may have any characters in it, begins the third field; proc_pid_stat(5) counts them.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[14 - 3]) + int(fields[15 - 3])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _publish(cluster_id: int, namespace: str) -> None:

@@ -35,7 +35,7 @@ from tests.factories import make_cluster_and_token, make_node
 
 from .fleet import Fleet
 from .processes import running, wait_for, web_command
-from .test_agent_api import call, post, refusal
+from .test_agent_api import asgi_request, call, post, refusal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
@@ -110,19 +110,10 @@ def test_one_credential_may_ask_so_often_and_others_are_not_held_up(
 def test_a_refusal_says_how_long_to_wait(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(REQUESTS, "_times", 0)
 
-    async def ask() -> Any:
-        from django.test import AsyncClient
-
-        return await AsyncClient().post(
-            "/agent/v1/nodes/report",
-            encode(REPORT),
-            content_type="application/json",
-            headers={"Authorization": f"Bearer {TOKEN}"},
-        )
-
-    answer = asyncio.run(ask())
-    assert answer.status_code == 429
-    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    asked = asgi_request("POST", "/agent/v1/nodes/report", {"Authorization": f"Bearer {TOKEN}"}, encode(REPORT))
+    status, headers, _ = asyncio.run(asked)
+    assert status == 429
+    assert 1 <= int(headers[b"retry-after"]) <= 60
 
 
 def test_of_many_polls_with_one_credential_one_is_held(cluster: Cluster) -> None:
