@@ -104,7 +104,8 @@ async def _served(scope: Scope, body: bytes) -> object:
     token = _bearer(scope)
     # None on a unix socket.
     address = (scope.get("client") or ("",))[0]
-    await Hands.here().alone(GUARD.admit, token, address)
+    if not GUARD.knows(token):
+        await Hands.here().alone(GUARD.admit_stranger, address)
     if len(body) > MAX_REQUEST_BYTES:
         raise TooLarge(f"The message is larger than {MAX_REQUEST_BYTES} bytes.")
     message = decode(kind, body)

@@ -98,7 +98,7 @@ class Hands:
             while self._at_work or loop.time() - self._worked_at < REST_SECONDS:  # noqa: ASYNC110  # one look a minute
                 await asyncio.sleep(REST_SECONDS)
         finally:
-            self._threads = None
+            self._threads = self._keeper = None
             # Django closes no connection in a loop's own thread.
             with ThreadPoolExecutor(1) as last:
                 last.submit(_end, threads, opened)
