@@ -30,6 +30,7 @@ from egress.wire.messages import (
     NodeSync,
     NodeSyncRequest,
 )
+from portal.accounts import limits
 from portal.config import bounds
 from tests.factories import make_cluster_and_token, make_node
 
@@ -106,6 +107,15 @@ def test_one_credential_may_ask_so_often_and_others_are_not_held_up(
     limited(monkeypatch, REQUESTS, 3)
     assert [call("nodes/report", REPORT, token=TOKEN)[0] for _ in range(4)] == [200, 200, 200, 429]
     assert call("nodes/report", REPORT, token="node-token-node-2")[0] == 200
+
+
+def test_in_the_next_window_it_may_ask_again(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REQUESTS, "_times", 1)
+    now = 60_000_000
+    monkeypatch.setattr(limits, "time", lambda: now)
+    assert [call("nodes/report", REPORT, token=TOKEN)[0] for _ in range(2)] == [200, 429]
+    now += 60
+    assert [call("nodes/report", REPORT, token=TOKEN)[0] for _ in range(2)] == [200, 429]
 
 
 def test_a_refusal_says_how_long_to_wait(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
