@@ -2,7 +2,6 @@
 
 import hmac
 import ipaddress
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +18,11 @@ from egress.wire.messages import (
     NodeJoin,
     NodeJoined,
     NodeReport,
-    NodeSync,
-    NodeSyncRequest,
 )
 from portal.accounts.models import token_hash
 
-from . import clock, credentials, distribution, events, installation
-from .errors import NotYet, OutsideVpc, StandsStill, Unauthorized, WindowClosed, WrongAddress
+from . import clock, credentials, events, installation
+from .errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from .health import observe_gateway, observe_node
 from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
 from .wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
@@ -77,38 +74,6 @@ def _joined(cluster: Cluster, message: NodeJoin, credential: str) -> Node:
         reason = "joined again with the join token: as expected if its state was lost or its system laid anew"
         events.record(Event.Kind.SECURITY, "node.credential", on=node, new="replaced", reason=reason)
     return node
-
-
-def node_acknowledge(*, token: str, message: NodeSyncRequest) -> Node:
-    """Take note of what a node applied, wake who waits for it, and return the node. Raises Unauthorized."""
-    node = _node(token)
-    cluster = node.cluster
-    same = message.epoch == str(cluster.epoch)
-    if same and message.applied_revision > cluster.revision:
-        installation.note_ahead(node)
-    # A revision of another history, or one that we never gave out, acknowledges nothing.
-    ours = same and node.ahead_since is None
-    applied = (message.epoch, message.applied_revision) if ours else ("", 0)
-    if applied != (node.applied_epoch, node.applied_revision):
-        node.applied_epoch, node.applied_revision = applied
-        node.applied_at = clock.now()
-        with transaction.atomic():
-            node.save(update_fields=["applied_epoch", "applied_revision", "applied_at"])
-            wake_waiting(cluster.pk, up_to_revision=node.applied_revision)
-    return node
-
-
-def node_delta(*, token: str, message: NodeSyncRequest) -> NodeSync:
-    """Return what the node must learn.
-
-    Raises Unauthorized, also when it was removed while it waited, and StandsStill when it must keep what it has.
-    """
-    node = _node(token)
-    installation.require_going()
-    if node.ahead_since is not None and message.epoch == str(node.cluster.epoch):
-        raise StandsStill("This node has a newer revision than the control plane, which was restored: it keeps that.")
-    news = distribution.delta(node.cluster, node, message.epoch, message.applied_revision)
-    return replace(news, credential=credentials.offer(node))
 
 
 def node_report(*, token: str, message: NodeReport) -> Done:

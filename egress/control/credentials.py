@@ -6,6 +6,7 @@ a retired one has a copy of it, or is the true agent that a copy has overtaken: 
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -40,9 +41,25 @@ def issued(token: str, *, instead_of: Node | None = None) -> dict[str, Any]:
 
 def known(rows: QuerySet[Agent], token: str) -> Agent | None:
     """Return the one of `rows` whose credential `token` is; the first use of an offered one retires the other."""
-    digest = token_hash(token)
-    row = rows.filter(Q(token_hash=digest) | Q(next_token_hash=digest, token_hash__isnull=False)).first()
-    if row is None:
+    return all_known(rows, [token])[0]
+
+
+def all_known(rows: QuerySet[Agent], tokens: Sequence[str]) -> list[Agent | None]:
+    """Return for each token what `known` returns, with one query for those that go on as they are.
+
+    The same row is the same object, however many of the tokens are its own.
+    """
+    digests = [token_hash(token) for token in tokens]
+    owned = Q(token_hash__in=digests) | Q(next_token_hash__in=digests, token_hash__isnull=False)
+    owners: dict[str | None, Agent] = {}
+    for row in rows.filter(owned):
+        owners |= {row.next_token_hash: row, row.token_hash: row}
+    return [_in_use(rows, owners.get(digest), digest) for digest in digests]
+
+
+def _in_use(rows: QuerySet[Agent], row: Agent | None, digest: str) -> Agent | None:
+    # One of the tokens before this may have retired it.
+    if row is None or digest not in {row.token_hash, row.next_token_hash}:
         _tell_of_retired(rows, digest)
         return None
     if row.token_hash != digest:

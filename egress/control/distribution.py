@@ -9,7 +9,7 @@ from django.db.models import F
 from egress.wire.messages import MAX_ROUTES, ClusterSettings, NodeSync, Route, RouteGateway
 
 from . import clock
-from .models import Assignment, Cluster, GatewayStatus, Node, RouteChange
+from .models import Assignment, Cluster, GatewayStatus, RouteChange
 
 #: A node that missed more changes than this gets the whole table instead, without the routes that went.
 MAX_DELTA = 2_000
@@ -69,8 +69,8 @@ def is_announced(assignment: Assignment) -> bool:
     return told == route_of(assignment, "active")
 
 
-def delta(cluster: Cluster, node: Node, epoch: str, since: int) -> NodeSync:
-    """Return what a node that applied revision `since` of `epoch` must learn.
+def delta(cluster: Cluster, epoch: str, since: int) -> NodeSync:
+    """Return what any node that applied revision `since` of `epoch` must learn; its ordinal is another's to say.
 
     Everything, when its history is another one, when it has nothing, or when it is too far behind.
     """
@@ -85,7 +85,7 @@ def delta(cluster: Cluster, node: Node, epoch: str, since: int) -> NodeSync:
         routes=tuple(_route(row.route) for row in rows if row.route is not None),
         removed=tuple(row.namespace for row in rows if row.route is None),
         settings=settings_of(cluster),
-        ordinal=node.ordinal,
+        ordinal=0,
         probe_key=cluster.probe_key,
     )
 

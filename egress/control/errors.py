@@ -140,6 +140,13 @@ class Malformed(EgressError):
     code = "malformed_message"
 
 
+class NoSuchVerb(EgressError):
+    """The agent API has no such verb: is the agent newer than the control plane?"""
+
+    code = "no_such_verb"
+    http_status = 404
+
+
 class TooLarge(EgressError):
     """The message is larger than the agent API takes."""
 

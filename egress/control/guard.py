@@ -1,12 +1,13 @@
 """How often agents may ask, and how often an address may come with a token that is nobody's."""
 
-from portal.accounts.limits import Limit, network_of
+from portal.accounts.limits import Limit, LocalLimit, network_of
 from portal.accounts.models import token_hash
 
 from .errors import TooManyRequests
 
-#: Fifty a second: a node follows every change, and each is an acknowledgement and a report.
-REQUESTS = Limit("agent-requests", times=3_000, seconds=60)
+#: Fifty a second: a node follows every change, and each is an acknowledgement and a report. Only of known tokens, so
+#: there are no more keys than agents.
+REQUESTS = LocalLimit("agent-requests", times=3_000, seconds=60)
 #: A cluster's nodes may all come from one address.
 FAILURES = Limit("agent-failures", times=100, seconds=60)
 MAX_KNOWN = 10_000
@@ -19,17 +20,26 @@ class Guard:
         #: Digests of tokens that were good here: one who guesses behind the same address doesn't shut these out.
         self._known: dict[str, None] = {}
 
-    def admit(self, token: str, address: str) -> None:
-        """Count a request, before anything is read or looked up. Raises TooManyRequests."""
+    def knows(self, token: str) -> bool:
+        """Say whether `token` was good here, and count this request. Raises TooManyRequests. Asks nobody."""
         digest = token_hash(token)
-        wait = 0 if digest in self._known else FAILURES.wait_seconds(network_of(address))
-        if wait := wait or REQUESTS.count(digest):
+        if digest not in self._known:
+            return False
+        if wait := REQUESTS.count(digest):
+            raise TooManyRequests(wait)
+        return True
+
+    def admit_stranger(self, address: str) -> None:
+        """Let a token that isn't known be looked up. Raises TooManyRequests."""
+        if wait := FAILURES.wait_seconds(network_of(address)):
             raise TooManyRequests(wait)
 
     def passed(self, token: str) -> None:
         """Note that `token` is somebody's."""
         digest = token_hash(token)
-        self._known.pop(digest, None)
+        if self._known.pop(digest, False) is False:
+            # Its first request, which nobody has counted.
+            REQUESTS.count(digest)
         self._known[digest] = None
         while len(self._known) > MAX_KNOWN:
             self._known.pop(next(iter(self._known)), None)

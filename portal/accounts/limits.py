@@ -58,6 +58,25 @@ class Limit:
         return 0
 
 
+class LocalLimit(Limit):
+    """A limit that each process counts for itself: for what comes too often to ask the cache each time.
+
+    It keeps every key of the present window: only for keys that not anybody can make up.
+    """
+
+    def __init__(self, name: str, *, times: int, seconds: int) -> None:
+        super().__init__(name, times=times, seconds=seconds)
+        self._window = 0
+        self._counts: dict[str, int] = {}
+
+    def _counted(self, key: str, more: int) -> int:
+        window = int(time()) // self._seconds
+        if window != self._window:
+            self._window, self._counts = window, {}
+        count = self._counts[key] = self._counts.get(key, 0) + more
+        return count
+
+
 def network_of(address: str) -> str:
     """Return whom to count by: an IPv4 address, or the /64 that one IPv6 user has all of; "" for what is neither."""
     try:

@@ -6,6 +6,5 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("portal.web.urls")),
     path("api/v1/", include("portal.api.urls")),
-    path("agent/v1/", include("egress.control.agent_urls")),
     path("admin/", admin.site.urls),
 ]

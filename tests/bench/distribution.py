@@ -23,7 +23,7 @@ from egress.wire.codec import encode
 from egress.wire.messages import PREFIX, NodeSyncRequest
 from portal.demo.parts import Part, Parts
 from tests.bench.record import ROOT
-from tests.engines.servers import postgresql_server
+from tests.engines.servers import postgresql_server, redis_server
 from tests.wirelevel import Broken, Line
 
 WEB_PROCESSES = 2
@@ -32,7 +32,7 @@ POLL_SECONDS = 30
 LIMIT_SECONDS = 120
 REST_SECONDS = 0.5
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
-           "--timeout-graceful-shutdown", "1")  # fmt: skip
+           "--http", "portal.config.patience:PatientProtocol", "--timeout-graceful-shutdown", "1")  # fmt: skip
 #: What must hold, by the figure's name: at most.
 LIMITS = {"toggle to agents, p99, s": 1}
 
@@ -91,12 +91,14 @@ def measure(*, agents: int, toggles: int) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="sgt-bench-", ignore_cleanup_errors=True) as folder,
         postgresql_server() as database,
+        redis_server() as redis,
         socket.create_server(("127.0.0.1", 0), backlog=agents) as listener,
     ):
         os.environ |= {
             "DATABASE_URL": "postgres:///postgres",
             "PGHOST": str(database),
             "PGUSER": "postgres",
+            "CELERY_BROKER_URL": redis,
             "SECRET_KEY": secrets.token_hex(),
             "SLUICEGATE_STATE_DIR": folder,
             "LOG_LEVEL": "WARNING",
@@ -105,11 +107,12 @@ def measure(*, agents: int, toggles: int) -> dict[str, Any]:
         parts = Parts(Path(folder), directory=ROOT)
         try:
             fd = listener.fileno()
-            for number in range(WEB_PROCESSES):
-                web = Part(command=(*UVICORN, "--fd", str(fd)), fds=(fd,))
-                parts.start(f"web-{number}", web, os.environ)
+            names = [f"web-{number}" for number in range(WEB_PROCESSES)]
+            for name in names:
+                parts.start(name, Part(command=(*UVICORN, "--fd", str(fd)), fds=(fd,)), os.environ)
+            webs = [parts.pid(name) for name in names]
             fleet = Agents(listener.getsockname(), tokens, epoch)
-            return asyncio.run(_toggle_all(fleet, cluster_id, namespace, toggles))
+            return asyncio.run(_toggle_all(fleet, webs, cluster_id, namespace, toggles))
         finally:
             parts.stop_all(last=())
 
@@ -134,14 +137,14 @@ def _prepare(agents: int) -> tuple[int, str, list[str], str]:
     return cluster.pk, app.namespace, tokens, str(cluster.epoch)
 
 
-async def _toggle_all(fleet: Agents, cluster_id: int, namespace: str, toggles: int) -> dict[str, Any]:
+async def _toggle_all(fleet: Agents, webs: list[int], cluster_id: int, namespace: str, toggles: int) -> dict[str, Any]:
     spans: list[list[float]] = []
     polls = asyncio.create_task(fleet.run())
-    begun, used = time.perf_counter(), time.process_time()
+    begun, used, webs_used = time.perf_counter(), time.process_time(), _cpu_seconds(webs)
     try:
         for number in range(WARM_UP + toggles):
             if number == WARM_UP:
-                begun, used = time.perf_counter(), time.process_time()
+                begun, used, webs_used = time.perf_counter(), time.process_time(), _cpu_seconds(webs)
             fleet.expect(number + 1)
             at = time.perf_counter()
             await asyncio.to_thread(_publish, cluster_id, namespace)
@@ -153,6 +156,7 @@ async def _toggle_all(fleet: Agents, cluster_id: int, namespace: str, toggles: i
             spans.append([arrival - at for arrival in await told])
             await asyncio.to_thread(_wait_until_acknowledged, cluster_id, number + 1)
     finally:
+        webs_used = _cpu_seconds(webs) - webs_used
         polls.cancel()
         await asyncio.wait([polls])
     every = sorted(span for toggle in spans[WARM_UP:] for span in toggle)
@@ -165,8 +169,20 @@ async def _toggle_all(fleet: Agents, cluster_id: int, namespace: str, toggles: i
             "p99": round(every[len(every) * 99 // 100], 3),
             "max": round(every[-1], 3),
         },
+        # With what they need to look for changes twenty times a second, and for the polls' acknowledgements.
+        "web_cpu_s_per_toggle": round(webs_used / toggles, 3),
         "generator_share_of_a_core": round((time.process_time() - used) / (time.perf_counter() - begun), 3),
     }
+
+
+def _cpu_seconds(processes: list[int]) -> float:
+    """Return how long these have kept a core busy."""
+    ticks = 0
+    for process in processes:
+        # After the name, which may have any characters in it, begins the third field; proc_pid_stat(5) counts them.
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[14 - 3]) + int(fields[15 - 3])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _publish(cluster_id: int, namespace: str) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from egress.control import agents
+from egress.control import agents, node_polls
 from egress.control.enrolment import enrolment_secret
+from egress.control.errors import EgressError
 from egress.control.models import App, Assignment, Cluster, Gateway, GatewayStatus, Node
 from egress.control.reconcile import reconcile
 from egress.wire.messages import (
@@ -19,6 +20,22 @@ from portal.accounts.models import User
 from tests.factories import make_app, make_cluster, make_node, make_team, make_user
 
 from .cloud import FileCloud
+
+
+def node_acknowledge(token: str, message: NodeSyncRequest) -> Node:
+    """Do the first half of one node's poll. Raises what it is refused with."""
+    (node,) = node_polls.acknowledge([node_polls.Poll(token, message)])
+    if isinstance(node, EgressError):
+        raise node
+    return node
+
+
+def node_told(token: str, message: NodeSyncRequest) -> NodeSync:
+    """Do the second half of one node's poll. Raises what it is refused with."""
+    (told,) = node_polls.tell([node_polls.Poll(token, message)])
+    if isinstance(told, EgressError):
+        raise told
+    return told
 
 
 @dataclass
@@ -81,9 +98,9 @@ class Fleet:
         token = f"node-token-{node.name}"
         node.refresh_from_db()
         asked = NodeSyncRequest(epoch=node.applied_epoch, applied_revision=node.applied_revision, wait_seconds=0)
-        reply = agents.node_delta(token=token, message=asked)
+        reply = node_told(token, asked)
         acknowledged = NodeSyncRequest(epoch=reply.epoch, applied_revision=reply.revision, wait_seconds=0)
-        agents.node_acknowledge(token=token, message=acknowledged)
+        node_acknowledge(token, acknowledged)
         return reply
 
     def report_node(self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok") -> None:

@@ -14,7 +14,7 @@ from egress.wire.messages import GatewayReport, GatewaySyncRequest, NodeReport, 
 from tests.factories import make_app
 
 from .backup import Backups
-from .fleet import Fleet
+from .fleet import Fleet, node_acknowledge, node_told
 
 HOUR = 3600
 
@@ -35,8 +35,8 @@ class NodeAgent:
         at = (self.table.epoch, self.table.revision) if self.table else ("", 0)
         for _ in range(2):
             asked = NodeSyncRequest(epoch=at[0], applied_revision=at[1], wait_seconds=0)
-            agents.node_acknowledge(token=self.token, message=asked)
-            self.table = merge(self.table, agents.node_delta(token=self.token, message=asked))
+            node_acknowledge(self.token, asked)
+            self.table = merge(self.table, node_told(self.token, asked))
             at = (self.table.epoch, self.table.revision)
         return self.table
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any
 
@@ -10,15 +10,18 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.test import AsyncClient
 
-from egress.control import agents, distribution
+from egress.control import agent_api, agents, distribution, hands, node_polls
 from egress.control.enrolment import enrolment_secret
+from egress.control.errors import EgressError
 from egress.control.models import Cluster, Gateway, Node
+from egress.control.node_polls import Poll
 from egress.control.services import egress_enable, node_remove
+from egress.control.watch import Watcher
 from egress.wire.codec import decode, encode
 from egress.wire.messages import (
     MAX_REQUEST_BYTES,
+    PREFIX,
     Done,
     ErrorReply,
     GatewayEnrol,
@@ -32,6 +35,7 @@ from egress.wire.messages import (
     NodeSync,
     NodeSyncRequest,
 )
+from portal.config.bounds import BoundedBodies
 from tests.factories import make_cluster_and_token, make_node, make_user
 
 from .fleet import Fleet
@@ -42,24 +46,54 @@ VERBS = ["nodes/join", "nodes/sync", "nodes/report", "gateways/enrol", "gateways
 NODE_TOKEN = "node-token-node-1"
 
 
-class ClientAt(AsyncClient):
-    """A client that calls from `address`."""
+class HungUp(Exception):
+    """Nobody is there to be answered."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__()
-        self.address = address
 
-    def _base_scope(self, **request: Any) -> dict[str, Any]:
-        return {**super()._base_scope(**request), "client": [self.address, 1]}
+async def asgi_request(
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    content: bytes = b"",
+    *,
+    address: str = "127.0.0.1",
+    gone: asyncio.Event | None = None,
+) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Have the agents' application serve a request as it comes from the web server; its status, headers and body.
+
+    Raises HungUp when it had no answer for who is `gone`.
+    """
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+        "client": (address, 1),
+    }
+    asked = iter([{"type": "http.request", "body": content, "more_body": False}])
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        if message := next(asked, None):
+            return message
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await BoundedBodies(agent_api.application)(scope, receive, send)
+    if not said:
+        raise HungUp
+    start, body = said
+    return start["status"], dict(start["headers"]), body["body"]
 
 
 async def post(verb: str, body: Any, *, token: str = NODE_TOKEN, address: str = "127.0.0.1") -> tuple[int, bytes]:
     content = body if isinstance(body, bytes) else encode(body)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    answer = await ClientAt(address).post(
-        f"/agent/v1/{verb}", content, content_type="application/json", headers=headers
-    )
-    return answer.status_code, answer.content
+    status, _, answer = await asgi_request("POST", f"{PREFIX}{verb}", headers, content, address=address)
+    return status, answer
 
 
 def call(verb: str, body: Any, **fields: Any) -> tuple[int, bytes]:
@@ -165,24 +199,24 @@ def test_what_is_too_large_is_refused(cluster: Cluster, verb: str) -> None:
 
 
 def test_a_length_that_lies_does_not_get_more_read(cluster: Cluster) -> None:
-    async def lie() -> tuple[int, bytes]:
-        answer = await AsyncClient().post(
-            "/agent/v1/nodes/report",
-            b" " * (MAX_REQUEST_BYTES + 1),
-            content_type="application/json",
-            headers={"Authorization": f"Bearer {NODE_TOKEN}", "Content-Length": "nonsense"},
-        )
-        return answer.status_code, answer.content
-
-    assert refusal(asyncio.run(lie()))[0] in {400, 413}
+    headers = {"Authorization": f"Bearer {NODE_TOKEN}", "Content-Length": "nonsense"}
+    content = b" " * (MAX_REQUEST_BYTES + 1)
+    status, _, body = asyncio.run(asgi_request("POST", f"{PREFIX}nodes/report", headers, content))
+    assert refusal((status, body)) == (413, "too_large")
 
 
-def test_other_methods_are_refused_in_the_same_shape(cluster: Cluster) -> None:
-    async def get() -> tuple[int, bytes]:
-        answer = await AsyncClient().get("/agent/v1/nodes/sync")
-        return answer.status_code, answer.content
-
-    assert refusal(asyncio.run(get())) == (400, "malformed_message")
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "nodes/sync", (400, "malformed_message")),
+        ("POST", "nodes/", (404, "no_such_verb")),
+        ("POST", "nodes/sync/", (404, "no_such_verb")),
+        ("POST", "", (404, "no_such_verb")),
+    ],
+)
+def test_other_methods_and_paths_are_refused_in_the_same_shape(method: str, path: str, said: tuple[int, str]) -> None:
+    status, _, body = asyncio.run(asgi_request(method, f"{PREFIX}{path}", {"Authorization": f"Bearer {NODE_TOKEN}"}))
+    assert refusal((status, body)) == said
 
 
 def test_a_database_that_is_away_is_said_and_not_a_crash(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,18 +303,48 @@ def test_a_gateway_hears_of_a_new_node_while_it_waits(fleet: Fleet) -> None:
     assert (reply.revision, reply.clients) == (known + 1, ("10.110.0.21",))
 
 
-def test_polls_that_wait_hold_no_connection(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    used: list[BaseDatabaseWrapper] = []
-    original = agents.node_acknowledge
+async def until_waiting(count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(Watcher.here()._waiters) < count:  # noqa: ASYNC110  # the watcher says nothing when one comes
+            await asyncio.sleep(0.05)
 
-    def acknowledge(**fields: Any) -> Node:
-        used.append(connections["default"])
-        return original(**fields)
 
-    monkeypatch.setattr(agents, "node_acknowledge", acknowledge)
+def test_polls_that_wait_hold_no_connection_of_their_own(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[BaseDatabaseWrapper] = set()
+    original = node_polls.acknowledge
 
-    def look() -> None:
-        assert [wrapper.connection for wrapper in used] == [None]
-        _publish(cluster)
+    def acknowledge(polls: Sequence[Poll]) -> list[Node | EgressError]:
+        used.add(connections["default"])
+        return original(polls)
 
-    _run_beside(post("nodes/sync", sync(cluster, 0, wait_seconds=50)), look)
+    monkeypatch.setattr(node_polls, "acknowledge", acknowledge)
+    count = 3 * hands.THREADS
+    tokens = [NODE_TOKEN, *(f"node-token-{make_node(cluster).name}" for _ in range(count - 1))]
+
+    async def polls() -> list[tuple[int, bytes]]:
+        ask = sync(cluster, 0, wait_seconds=50)
+        told = asyncio.gather(*(post("nodes/sync", ask, token=token) for token in tokens))
+        await until_waiting(count)
+        assert 1 <= len([wrapper for wrapper in used if wrapper.connection]) <= hands.THREADS
+        await sync_to_async(_publish, thread_sensitive=False)(cluster)
+        return await asyncio.wait_for(told, 60)
+
+    assert {status for status, _ in asyncio.run(polls())} == {200}
+    # With the loop.
+    assert [wrapper.connection for wrapper in used] == [None] * len(used)
+
+
+def test_who_hangs_up_waits_no_more(cluster: Cluster) -> None:
+    headers = {"Authorization": f"Bearer {NODE_TOKEN}"}
+    content = encode(sync(cluster, 0, wait_seconds=50))
+
+    async def hang_up() -> None:
+        gone = asyncio.Event()
+        poll = asyncio.create_task(asgi_request("POST", f"{PREFIX}nodes/sync", headers, content, gone=gone))
+        await until_waiting(1)
+        gone.set()
+        with pytest.raises(HungUp):
+            await asyncio.wait_for(poll, 20)
+        assert Watcher.here()._waiters == set()
+
+    asyncio.run(hang_up())

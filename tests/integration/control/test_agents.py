@@ -12,7 +12,7 @@ from egress.control.services import egress_disable, egress_enable, node_remove
 from egress.wire.messages import GatewayEnrol, GatewaySyncRequest, NodeJoin, NodeJoined, NodeReport, NodeSyncRequest
 from tests.factories import make_cluster_and_token, make_user
 
-from .fleet import Fleet
+from .fleet import Fleet, node_acknowledge
 
 
 def join(token: str, name: str = "worker-1", address: str = "10.110.0.21") -> NodeJoined:
@@ -218,7 +218,7 @@ def test_an_acknowledgement_of_another_history_counts_for_nothing(
     message = NodeSyncRequest(
         epoch=str(fleet.cluster.epoch) if epoch is None else epoch, applied_revision=revision, wait_seconds=0
     )
-    node = agents.node_acknowledge(token="node-token-node-1", message=message)
+    node = node_acknowledge("node-token-node-1", message)
     assert (node.applied_epoch, node.applied_revision) == ("", 0)
 
 

@@ -19,7 +19,7 @@ from egress.wire.messages import (
 from portal.accounts.models import token_hash
 from tests.factories import make_cluster_and_token, make_user
 
-from .fleet import Fleet
+from .fleet import Fleet, node_acknowledge, node_told
 
 DAY = timedelta(days=1)
 NODE_ASKS = NodeSyncRequest(epoch="", applied_revision=0, wait_seconds=0)
@@ -44,7 +44,7 @@ class Agent:
     def sync(self, token: str) -> str:
         """Sync, and return the token offered."""
         if self.model is Node:
-            return agents.node_delta(token=token, message=NODE_ASKS).credential
+            return node_told(token, NODE_ASKS).credential
         return agents.gateway_clients(token=token, message=GATEWAY_ASKS).credential
 
     def report(self, token: str) -> None:
@@ -186,14 +186,14 @@ def test_after_a_theft_the_node_that_joins_again_is_alone_with_its_credential(db
     message = NodeJoin(name="w", private_address="10.110.0.21", boot_id="b", agent_version="1")
     first = agents.node_join(token=token, message=message).token
     Node.objects.update(token_at=clock.unmoved() - DAY)
-    thiefs = agents.node_delta(token=first, message=NODE_ASKS).credential
-    agents.node_delta(token=thiefs, message=NODE_ASKS)
+    thiefs = node_told(first, NODE_ASKS).credential
+    node_told(thiefs, NODE_ASKS)
     second = agents.node_join(token=token, message=message).token
     Node.objects.update(token_at=clock.unmoved() - timedelta(minutes=10))
     for void in (first, thiefs):
         with pytest.raises(Unauthorized):
-            agents.node_delta(token=void, message=NODE_ASKS)
-    agents.node_delta(token=second, message=NODE_ASKS)
+            node_told(void, NODE_ASKS)
+    node_told(second, NODE_ASKS)
     told = Event.objects.filter(subject="node.credential").order_by("id").values_list("new", flat=True)
     assert list(told) == ["replaced", "retired, yet used"]
 
@@ -231,9 +231,7 @@ def test_a_node_speaks_for_no_gateway_of_another_cluster(fleet: Fleet) -> None:
     lie = NodeReport(
         boot_id="b", agent_version="1", dataplane="ok", flows={named: 2**63 - 1}, gateways={named: "unhealthy"}
     )
-    agents.node_acknowledge(
-        token=liar, message=NodeSyncRequest(epoch=str(cluster.epoch), applied_revision=0, wait_seconds=0)
-    )
+    node_acknowledge(liar, NodeSyncRequest(epoch=str(cluster.epoch), applied_revision=0, wait_seconds=0))
     agents.node_report(token=liar, message=lie)
     egress_disable(app=fleet.app, actor=fleet.user)
     fleet.step()

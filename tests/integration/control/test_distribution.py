@@ -6,7 +6,7 @@ from egress.control.distribution import MAX_DELTA, delta, publish, settings_of
 from egress.control.models import Cluster, RouteChange
 from egress.wire.codec import decode, encode
 from egress.wire.messages import ClusterSettings, NodeSync, Route, RouteGateway
-from tests.factories import make_cluster, make_node
+from tests.factories import make_cluster
 
 
 def route(namespace: str, pair: int = 1) -> Route:
@@ -21,8 +21,7 @@ def cluster(db: None) -> Cluster:
 
 def told(cluster: Cluster, since: int, epoch: str | None = None) -> NodeSync:
     cluster.refresh_from_db()
-    node = cluster.nodes.first() or make_node(cluster)
-    return delta(cluster, node, str(cluster.epoch) if epoch is None else epoch, since)
+    return delta(cluster, str(cluster.epoch) if epoch is None else epoch, since)
 
 
 def test_every_change_has_its_own_number_and_a_namespace_one_row(cluster: Cluster) -> None:
