@@ -367,3 +367,17 @@ class Called:
     def json(self) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.output)
         return content
+
+
+def acknowledged(control_plane: StandIn) -> tuple[str, int] | None:
+    if not control_plane.requests:
+        return None
+    latest = control_plane.requests[-1]
+    return latest.epoch, latest.applied_revision
+
+
+def wait_acknowledged(control_plane: StandIn, revision: int) -> None:
+    wait_for(
+        lambda: acknowledged(control_plane) == (control_plane.table.epoch, revision),
+        f"revision {revision} acknowledged",
+    )

@@ -13,21 +13,17 @@ import pytest
 
 import egress
 
-from .rig import PATIENCE_SECONDS, Node, StandIn, net_config, ptp_result, route, table, wait_for
-
-
-def acknowledged(control_plane: StandIn) -> tuple[str, int] | None:
-    if not control_plane.requests:
-        return None
-    latest = control_plane.requests[-1]
-    return latest.epoch, latest.applied_revision
-
-
-def wait_acknowledged(control_plane: StandIn, revision: int) -> None:
-    wait_for(
-        lambda: acknowledged(control_plane) == (control_plane.table.epoch, revision),
-        f"revision {revision} acknowledged",
-    )
+from .rig import (
+    PATIENCE_SECONDS,
+    Node,
+    StandIn,
+    net_config,
+    ptp_result,
+    route,
+    table,
+    wait_acknowledged,
+    wait_for,
+)
 
 
 def write_cache(node: Node, name: str, content: object) -> Path:

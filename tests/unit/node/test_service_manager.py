@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .rig import PATIENCE_SECONDS, Node, StandIn, net_config, ptp_result, route, table, wait_for
+from .rig import PATIENCE_SECONDS, Node, StandIn, net_config, ptp_result, route, table, wait_acknowledged
 
 
 @pytest.fixture
@@ -26,8 +26,7 @@ def away(node: Node, control_plane: StandIn) -> Node:
     """A node that was in sync and went down; since then "late" was enabled as well."""
     control_plane.table = table(route("shop"))
     node.start()
-    listed = node.state_dir / "namespaces"
-    wait_for(lambda: listed.exists() and "shop" in listed.read_text(), "the list is there")
+    wait_acknowledged(control_plane, 1)
     node.stop()
     control_plane.publish(route("shop"), route("late", 2))
     return node
