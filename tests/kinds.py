@@ -39,6 +39,7 @@ class Kinds:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
 
+    @pytest.hookimpl(trylast=True)  # pytest orders by session-wide parameters before
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note every test's kinds; the longest files come first, so that two processes end at about the same time."""
         for item in items:
