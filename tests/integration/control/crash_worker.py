@@ -73,7 +73,7 @@ def main() -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings")
     django.setup()
-    from egress.control import adoption, agents, tasks  # noqa: F401 - loaded before the fork
+    from egress.control import adoption, node_polls, tasks  # noqa: F401 - loaded before the fork
 
     from . import crash, crash_sites  # noqa: F401
 
@@ -166,11 +166,11 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
 
 def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     """Do what the web does when a node says what it applied."""
-    from egress.control import agents
+    from egress.control import node_polls
     from egress.wire.messages import NodeSyncRequest
 
     message = NodeSyncRequest(epoch=errand["epoch"], applied_revision=errand["revision"], wait_seconds=0)
-    agents.node_acknowledge(token=errand["token"], message=message)
+    node_polls.acknowledge([node_polls.Poll(errand["token"], message)])
 
 
 _ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask, "acknowledge": _acknowledge}

@@ -114,6 +114,8 @@ def test_it_asks_as_often_for_many_rows_as_for_few(admin_client: Client, fleet: 
             admin_client.get(START)
         return len(queries)
 
+    # What is looked up once in a process, such as content types, is no part of it.
+    admin_client.get(START)
     assert asked() == asked()
 
 

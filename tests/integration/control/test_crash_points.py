@@ -384,8 +384,8 @@ POINTS: dict[str, tuple[str, ...]] = {
     "pair_is_taken_back": ("tidy:commit-_take_in", "pair_adopt:commit-pair_adopt", "pair_adopt:send"),
     "server_in_use_is_lost": ("tidy:get", "tidy:commit-_fail", "tidy:send"),
     "node_is_ahead": (
-        "node_acknowledge:commit-note_ahead",
-        "node_acknowledge:commit-node_acknowledge",
+        "acknowledge:commit-note_ahead",
+        "acknowledge:commit-_note",
         "resume:commit-resume",
         "resume:send",
     ),
