@@ -55,7 +55,8 @@ def unshare() -> list[str]:
 def enter_network(lab_pid: int, place: str) -> list[str]:
     """Return what to put before a command so that it runs in a network of the lab whose process is `lab_pid`."""
     process = Path("/proc", str(lab_pid))
-    into = ["nsenter", f"--net={process}/root/run/netns/{place}"]
+    root = process / "root"  # the root folder that it sees
+    into = ["nsenter", f"--net={root}/run/netns/{place}"]
     if os.geteuid() != 0:
         # The owner of a user namespace may enter it, and is root of its networks then.
         into += [f"--user={process}/ns/user", "--preserve-credentials"]
