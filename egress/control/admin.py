@@ -36,7 +36,7 @@ from .admin_safety import InstallationAdmin, StrayServerAdmin
 from .attention import assignment_concerns, gateway_concerns
 from .errors import EgressError
 from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
-from .waiting import waits_for
+from .waiting import stuck_deletion, waits_for
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
 
@@ -271,10 +271,11 @@ class GatewayAttention(AttentionFilter):
 class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     """Gateways: found by address, server or app."""
 
-    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "detail")
+    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "trouble")
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
+    shown_first: ClassVar[tuple[str, ...]] = ("assignment", "slot", "provisioning_status", "health", "trouble")
     inlines = (EventInline,)
     actions = ("rebuild",)
     actions_detail = ("rebuild_this",)
@@ -288,6 +289,11 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     def shown_health(self, gateway: Gateway) -> str:
         """Show what we observe, in its colour."""
         return gateway.health
+
+    @display(description="Trouble")
+    def trouble(self, gateway: Gateway) -> str:
+        """Say what it lacks, by its own word or ours."""
+        return stuck_deletion(gateway) or gateway.detail or "-"
 
     @action(description="Rebuild (keeps the address)", permissions=["operate"])
     def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:

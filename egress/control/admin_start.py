@@ -152,8 +152,7 @@ def _assignment(page: Any, row: Assignment) -> tuple[str, datetime | None]:
 
 
 def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
-    del page
-    return f"{row.provisioning_status}, {row.health}" + (f": {row.detail}" if row.detail else ""), row.reported_at
+    return f"{row.provisioning_status}, {row.health}: {page.trouble(row)}", row.reported_at
 
 
 def _stray(page: Any, row: StrayServer) -> tuple[str, datetime | None]:

@@ -13,7 +13,7 @@ from django.db.models.lookups import Exact
 
 from . import clock
 from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus, Placement
-from .waiting import LONG_SECONDS
+from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
 #: Gateways that carry traffic: one that boots isn't sick yet, one in maintenance is down on purpose.
@@ -51,10 +51,12 @@ def assignment_concerns() -> tuple[Concern, ...]:
 
 
 def gateway_concerns() -> tuple[Concern, ...]:
-    """Return what may be wrong with a gateway."""
+    """Return what may be wrong with a gateway, by the present time."""
+    stuck = Q(provisioning_status=GatewayStatus.DELETING, status_since__lt=clock.now() - stuck_after())
     return (
         Concern(key="unhealthy", label="Unhealthy", where=_SICK),
         Concern(key="failed", label="Failed", where=Q(provisioning_status=GatewayStatus.ERROR)),
+        Concern(key="stuck", label="Isn't deleted by the provider", where=stuck),
     )
 
 
