@@ -34,8 +34,9 @@ class PlayedNode:
                 except Broken:
                     await asyncio.sleep(PAUSE_SECONDS)
                 except Refused as error:
+                    if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                        raise
                     # Its database is away.
-                    assert error.status >= HTTPStatus.INTERNAL_SERVER_ERROR, error
                     await asyncio.sleep(PAUSE_SECONDS)
         with closing(Line(*self._where)) as poll, closing(Line(*self._where)) as report:
             async with asyncio.TaskGroup() as both:

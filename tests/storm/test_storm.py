@@ -194,7 +194,7 @@ def moved_twice() -> list[str]:
     ("apps", "kills", "settings"),
     [
         # Short leases: a killed worker's apps wait for less.
-        pytest.param(12, 3, "tests.storm.settings", id="12-apps"),
+        pytest.param(12, 2, "tests.storm.settings", id="12-apps"),
         pytest.param(50, 15, "portal.config.settings", id="50-apps", marks=pytest.mark.full),
     ],
 )

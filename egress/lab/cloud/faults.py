@@ -9,8 +9,8 @@ from typing import Literal, get_args
 #: 5xx, with nothing done or all done. dropped_before, dropped: the connection breaks without an answer, with nothing
 #: done or all done. late: 504 at once, and all is done later. no_capacity: 422. token_refused: 401.
 #: What becomes of what a request begins. slow_work: it takes longer. stuck: it doesn't end, a new Droplet stays new
-#: and without addresses, until the cloud gives up; a deletion is accepted and never done. dead_boot: it ends well, but no system comes up. same_host: a new
-#: Droplet lands on the host of the one created before it.
+#: and without addresses, until the cloud gives up; a deletion is accepted and never done. dead_boot: it ends well, but
+#: no system comes up. same_host: a new Droplet lands on the host of the one created before it.
 FaultKind = Literal[
     "slow",
     "rate_limited",
