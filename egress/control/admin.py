@@ -33,7 +33,7 @@ from .admin_base import (
 )
 from .admin_nodes import NodeAdmin, RouteChangeAdmin
 from .admin_safety import InstallationAdmin, StrayServerAdmin
-from .attention import assignment_concerns, gateway_concerns
+from .attention import assignment_concerns, event_concerns, gateway_concerns
 from .errors import EgressError
 from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
 from .waiting import stuck_deletion, waits_for
@@ -320,15 +320,38 @@ def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
     return lambda gateway: services.gateway_rebuild(gateway=gateway, actor=operator(request))
 
 
+class EventAttention(AttentionFilter):
+    """Events to look into."""
+
+    concerns = staticmethod(event_concerns)
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin[Event]):
     """History, newest first."""
 
     list_display = ("at", "subject", "app", "gateway", "node", "old", "new", "reason", "actor")
-    list_filter = ("kind", "subject", "cluster")
+    list_filter = (EventAttention, "kind", "subject", "cluster")
     search_fields = ("app__name", "node__name", "reason")
     list_select_related = ("app", "gateway__assignment__app", "node", "actor")
     date_hierarchy = "at"
+    actions = ("seen",)
+    actions_detail = ("seen_this",)
+
+    @action(description="Looked into (security)", permissions=["operate"])
+    def seen(self, request: HttpRequest, queryset: QuerySet[Event]) -> None:
+        """Take them off the start page."""
+        each(self, request, queryset, _seen(request), "needs no look any more")
+
+    @action(description="Looked into", permissions=["operate"], url_path="seen")
+    def seen_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take it off the start page, from its own page."""
+        question, done = "Has this been looked into?", "needs no look any more"
+        return on_row(self, request, object_id, question=question, service=_seen(request), done=done)
+
+
+def _seen(request: HttpRequest) -> Callable[[Event], object]:
+    return lambda event: services.security_seen(event=event, actor=operator(request))
 
 
 def _count(rows: QuerySet[Any], by: str) -> Coalesce:

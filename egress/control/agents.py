@@ -119,7 +119,7 @@ def _node(token: str) -> Node:
 
 
 def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> GatewayEnrolled:
-    """Give a gateway its credential; a second enrolment inside the window replaces the first.
+    """Give a gateway its credential; a second enrolment inside the window replaces the first, and operators are told.
 
     Raises Unauthorized, WindowClosed, WrongAddress, and NotYet while its address isn't known.
     """
@@ -129,16 +129,42 @@ def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> 
         wake([gateway.assignment_id])
         raise NotYet
     if gateway.enrolment_until is None or gateway.enrolment_until < clock.now():
+        events.alarm("gateway.enrolment", on=gateway, new="outside its window", reason=_OUTSIDE + remote_address)
         raise WindowClosed
     if remote_address != gateway.public_address:
+        events.alarm("gateway.enrolment", on=gateway, new="from elsewhere", reason=_ELSEWHERE + remote_address)
         raise WrongAddress
+    return GatewayEnrolled(token=_enrolled(gateway, message))
+
+
+_OUTSIDE = (
+    "its enrolment secret was used while no window was open: the gateway has lost its credential and needs a rebuild,"
+    " or somebody read its user data; it came from "
+)
+_ELSEWHERE = (
+    "its enrolment secret came from an address that isn't its own: somebody read its user data, or a proxy hides the"
+    " callers' addresses from us; it came from "
+)
+_AGAIN = (
+    "it enrolled again, and its first credential is void: as expected if an answer to it got lost, or after a restore;"
+    " else somebody on it knows its secret: should its first credential be used again, rebuild it"
+)
+
+
+def _enrolled(gateway: Gateway, message: GatewayEnrol) -> str:
+    """Give `gateway` its credential. Raises WindowClosed where the window closed meanwhile."""
     credential = credentials.new_token(Gateway)
-    open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
-    if not open_window.update(
-        **credentials.issued(credential), boot_id=message.boot_id, agent_version=message.agent_version
-    ):
-        raise WindowClosed
-    return GatewayEnrolled(token=credential)
+    with transaction.atomic():
+        # Locks the row: of two who enrol at once, the second is told of.
+        open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
+        row = open_window.select_for_update().first()
+        if row is None:
+            raise WindowClosed
+        issued = credentials.issued(credential, instead_of=row)
+        open_window.update(**issued, boot_id=message.boot_id, agent_version=message.agent_version)
+        if row.token_hash:
+            events.record(Event.Kind.SECURITY, "gateway.credential", on=row, new="replaced", reason=_AGAIN)
+    return credential
 
 
 def _enrolling(token: str, gateway_id: str) -> Gateway:

@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
 from . import clock
-from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus, Placement
+from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, NodeStatus, Placement
 from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
@@ -88,6 +88,12 @@ def installation_concerns() -> tuple[Concern, ...]:
         Concern(key="tripped", label="Deletion breaker tripped", where=Q(tripped_at__isnull=False)),
         Concern(key="foreign", label="Another installation's database", where=~Q(name=settings.INSTALLATION_ID)),
     )
+
+
+def event_concerns() -> tuple[Concern, ...]:
+    """Return what in the history nobody has looked into."""
+    unseen = Q(kind=Event.Kind.SECURITY, seen_at=None)
+    return (Concern(key="unseen", label="Security, not looked into", where=unseen),)
 
 
 def _up_to_date() -> Q:
