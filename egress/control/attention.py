@@ -67,6 +67,7 @@ def node_concerns() -> tuple[Concern, ...]:
     return (
         Concern(key="unhealthy", label="Unhealthy", where=live & Q(health=Health.UNHEALTHY)),
         Concern(key="unsupported", label="Network unsupported", where=live & Q(dataplane="unsupported")),
+        Concern(key="doubt", label="Containers in doubt: restart them", where=live & ~Q(in_doubt={})),
         Concern(key="mute", label="Joined, never reported", where=live & Q(reported_at=None, joined_at__lt=quiet)),
         Concern(key="ahead", label="Ahead of a restored database", where=live & Q(ahead_since__isnull=False)),
         Concern(key="behind", label="Behind with routes", where=live & ~_up_to_date()),

@@ -171,6 +171,8 @@ class Node(Credentialed):
     agent_version = models.CharField(max_length=64, blank=True, editable=False)
     #: {namespace: count}
     containers = models.JSONField(default=dict, editable=False)
+    #: {namespace: count}, of these: they came while the network was unsupported, and stay on the way they came on.
+    in_doubt = models.JSONField(default=dict, editable=False)
     #: {gateway id: count}
     flows = models.JSONField(default=dict, editable=False)
     #: {gateway id: what this node's probes say of it}

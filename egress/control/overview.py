@@ -48,10 +48,12 @@ def _containers(cluster_ids: Iterable[int]) -> dict[tuple[int, str], list[_Share
     """Return the containers of each namespace on each node that has any."""
     shares: dict[tuple[int, str], list[_Share]] = defaultdict(list)
     live = Node.objects.filter(cluster_id__in=cluster_ids, status=NodeStatus.LIVE).order_by("name")
-    for cluster_id, name, dataplane, containers in live.values_list("cluster_id", "name", "dataplane", "containers"):
+    columns = ("cluster_id", "name", "dataplane", "containers", "in_doubt")
+    for cluster_id, name, dataplane, containers, in_doubt in live.values_list(*columns):
         for namespace, count in containers.items():
             if count:
-                shares[cluster_id, namespace].append(_Share(name, count, dataplane != "unsupported"))
+                covered = dataplane != "unsupported" and not in_doubt.get(namespace)
+                shares[cluster_id, namespace].append(_Share(name, count, covered))
     return shares
 
 

@@ -156,19 +156,23 @@ def carries(node: Node, namespace: str) -> bool:
     """Say whether what runs of `namespace` on `node` can be, and is, kept on its route there.
 
     A node whose network isn't supported starts no container of an app with dedicated egress: only those that were there
-    before matter.
+    before matter, as long as they are there.
     """
-    if node.dataplane == "unsupported":
-        return not node.containers.get(namespace)
-    return node.dataplane == "ok"
+    return node.dataplane in {"ok", "unsupported"} and not _passes_by(node, namespace)
+
+
+def _passes_by(node: Node, namespace: str) -> bool:
+    """Say whether containers of `namespace` on `node` go past all rules: its network is unsupported, or was."""
+    there = node.containers if node.dataplane == "unsupported" else node.in_doubt
+    return bool(there.get(namespace))
 
 
 def uncovered_nodes(assignment: Assignment, nodes: Iterable[Node]) -> tuple[str, ...]:
-    """Name the nodes on which containers of an enabled app go past all rules: their network isn't supported."""
+    """Name the nodes on which containers of an enabled app go past all rules."""
     if assignment.wish != Wish.ENABLED:
         return ()
     namespace = assignment.app.namespace
-    return tuple(node.name for node in nodes if node.dataplane == "unsupported" and not carries(node, namespace))
+    return tuple(node.name for node in nodes if _passes_by(node, namespace))
 
 
 def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -> tuple[str, ...]:
@@ -280,7 +284,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
 def _node_view(node: Node, assignment: Assignment) -> NodeView:
     applied = has_applied(node, assignment)
     # What an unsupported network carries it carries past all rules.
-    steered = applied and node.dataplane != "unsupported"
+    steered = applied and node.dataplane != "unsupported" and not _passes_by(node, assignment.app.namespace)
     routed = steered and assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
     return NodeView(
         name=node.name,

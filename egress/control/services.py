@@ -236,7 +236,13 @@ def node_remove(*, node: Node, actor: User) -> Node:
     """
     with transaction.atomic():
         if not Node.objects.filter(pk=node.pk, status=NodeStatus.LIVE).update(
-            status=NodeStatus.REMOVED, **credentials.VOID, health=Health.UNKNOWN, containers={}, flows={}, gateways={}
+            status=NodeStatus.REMOVED,
+            **credentials.VOID,
+            health=Health.UNKNOWN,
+            containers={},
+            in_doubt={},
+            flows={},
+            gateways={},
         ):
             raise NodeGone
         # Assignments before the cluster, as under a lease: two that wait for each other's rows would deadlock.

@@ -62,9 +62,14 @@ def stuck_deletion(gateway: Gateway) -> str:
 
 def _lagging(assignment: Assignment, nodes: Sequence[Node]) -> str:
     uncovered = set(uncovered_nodes(assignment, nodes))
-    names = tuple(
-        f"{name} (network unsupported)" if name in uncovered else name for name in lagging_nodes(assignment, nodes)
-    )
+    unsupported = {node.name for node in nodes if node.dataplane == "unsupported"}
+
+    def told(name: str) -> str:
+        if name not in uncovered:
+            return name
+        return f"{name} (network unsupported)" if name in unsupported else f"{name} (has containers in doubt)"
+
+    names = tuple(map(told, lagging_nodes(assignment, nodes)))
     return f"nodes: {_some(names)}" if names else ""
 
 
