@@ -33,10 +33,10 @@ from .admin_base import (
 )
 from .admin_nodes import NodeAdmin, RouteChangeAdmin
 from .admin_safety import InstallationAdmin, StrayServerAdmin
-from .attention import assignment_concerns, gateway_concerns
+from .attention import assignment_concerns, event_concerns, gateway_concerns
 from .errors import EgressError
 from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
-from .waiting import waits_for
+from .waiting import stuck_deletion, waits_for
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
 
@@ -271,10 +271,11 @@ class GatewayAttention(AttentionFilter):
 class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     """Gateways: found by address, server or app."""
 
-    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "detail")
+    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "trouble")
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
+    shown_first: ClassVar[tuple[str, ...]] = ("assignment", "slot", "provisioning_status", "health", "trouble")
     inlines = (EventInline,)
     actions = ("rebuild",)
     actions_detail = ("rebuild_this",)
@@ -288,6 +289,11 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     def shown_health(self, gateway: Gateway) -> str:
         """Show what we observe, in its colour."""
         return gateway.health
+
+    @display(description="Trouble")
+    def trouble(self, gateway: Gateway) -> str:
+        """Say what it lacks, by its own word or ours."""
+        return stuck_deletion(gateway) or gateway.detail or "-"
 
     @action(description="Rebuild (keeps the address)", permissions=["operate"])
     def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:
@@ -314,15 +320,38 @@ def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
     return lambda gateway: services.gateway_rebuild(gateway=gateway, actor=operator(request))
 
 
+class EventAttention(AttentionFilter):
+    """Events to look into."""
+
+    concerns = staticmethod(event_concerns)
+
+
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin[Event]):
     """History, newest first."""
 
     list_display = ("at", "subject", "app", "gateway", "node", "old", "new", "reason", "actor")
-    list_filter = ("kind", "subject", "cluster")
+    list_filter = (EventAttention, "kind", "subject", "cluster")
     search_fields = ("app__name", "node__name", "reason")
     list_select_related = ("app", "gateway__assignment__app", "node", "actor")
     date_hierarchy = "at"
+    actions = ("seen",)
+    actions_detail = ("seen_this",)
+
+    @action(description="Looked into (security)", permissions=["operate"])
+    def seen(self, request: HttpRequest, queryset: QuerySet[Event]) -> None:
+        """Take them off the start page."""
+        each(self, request, queryset, _seen(request), "needs no look any more")
+
+    @action(description="Looked into", permissions=["operate"], url_path="seen")
+    def seen_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take it off the start page, from its own page."""
+        question, done = "Has this been looked into?", "needs no look any more"
+        return on_row(self, request, object_id, question=question, service=_seen(request), done=done)
+
+
+def _seen(request: HttpRequest) -> Callable[[Event], object]:
+    return lambda event: services.security_seen(event=event, actor=operator(request))
 
 
 def _count(rows: QuerySet[Any], by: str) -> Coalesce:

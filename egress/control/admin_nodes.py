@@ -36,7 +36,7 @@ class NodeAdmin(ReadOnlyAdmin[Node]):
     search_fields = ("name", "=private_address")
     list_select_related = ("cluster",)
     shown_first: ClassVar[tuple[str, ...]] = ("name", "cluster", "status", "health", "behind", "in_use", "running")
-    hidden = (*ReadOnlyAdmin.hidden, "containers", "flows", "gateways")
+    hidden = (*ReadOnlyAdmin.hidden, "containers", "in_doubt", "flows", "gateways")
     inlines = (EventInline,)
     actions = ("remove",)
     actions_detail = ("remove_this",)
@@ -74,8 +74,14 @@ class NodeAdmin(ReadOnlyAdmin[Node]):
 
     @display(description="Containers")
     def running(self, node: Node) -> str:
-        """Count the containers of each namespace."""
-        return _lines(f"{namespace}: {count}" for namespace, count in sorted(node.containers.items()))
+        """Count the containers of each namespace, and those whose packets may go past all rules."""
+
+        def told(namespace: str, count: int) -> str:
+            doubtful = node.in_doubt.get(namespace, 0)
+            since = f", {doubtful} of them from when the network was unsupported: restart them" if doubtful else ""
+            return f"{namespace}: {count}{since}"
+
+        return _lines(told(namespace, count) for namespace, count in sorted(node.containers.items()))
 
     @action(description="Remove from the cluster", permissions=["operate"])
     def remove(self, request: HttpRequest, queryset: QuerySet[Node]) -> HttpResponse | None:

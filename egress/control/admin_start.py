@@ -15,12 +15,13 @@ from .attention import (
     Concern,
     any_of,
     assignment_concerns,
+    event_concerns,
     gateway_concerns,
     installation_concerns,
     node_concerns,
     stray_concerns,
 )
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
+from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
 from .models_installation import Installation, StrayServer
 
 ROWS_SHOWN = 8
@@ -68,6 +69,8 @@ class _Kind:
     since: str
     #: The column of that time: the oldest come first.
     column: str
+    #: "" is the model's.
+    title: str = ""
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -108,6 +111,14 @@ def _kinds() -> dict[type[Model], _Kind]:
             since="Found",
             column="found_at",
         ),
+        Event: _Kind(
+            alive=Q(kind=Event.Kind.SECURITY),
+            concerns=event_concerns(),
+            describe=_event,
+            since="At",
+            column="at",
+            title="security events",
+        ),
         Installation: _Kind(
             alive=Q(),
             concerns=installation_concerns(),
@@ -121,14 +132,16 @@ def _kinds() -> dict[type[Model], _Kind]:
 def _section(request: HttpRequest, page: Any, kind: _Kind) -> Section:
     anything = any_of(kind.concerns)
     by_concern = {concern.key: Count("pk", filter=concern.where) for concern in kind.concerns}
-    counts = page.model.objects.aggregate(
+    # The others of a long history aren't counted through. An empty Q means all rows, but gets lost in an "or".
+    worth_counting = kind.alive and kind.alive | anything
+    counts = page.model.objects.filter(worth_counting).aggregate(
         total=Count("pk", filter=kind.alive), any=Count("pk", filter=anything), **by_concern
     )
     url = reverse(f"admin:{page.opts.app_label}_{page.opts.model_name}_changelist")
     waiting = page.get_queryset(request).select_related(*page.list_select_related).filter(anything)
     oldest = waiting.order_by(F(kind.column).asc(nulls_first=True))[:ROWS_SHOWN]
     return Section(
-        title=page.opts.verbose_name_plural,
+        title=kind.title or page.opts.verbose_name_plural,
         url=url,
         total=counts["total"],
         waiting=counts["any"],
@@ -152,12 +165,17 @@ def _assignment(page: Any, row: Assignment) -> tuple[str, datetime | None]:
 
 
 def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
-    del page
-    return f"{row.provisioning_status}, {row.health}" + (f": {row.detail}" if row.detail else ""), row.reported_at
+    return f"{row.provisioning_status}, {row.health}: {page.trouble(row)}", row.reported_at
 
 
 def _stray(page: Any, row: StrayServer) -> tuple[str, datetime | None]:
     return f"no row knows it; made for {page.made_for(row)}; order: {page.order(row)}", row.found_at
+
+
+def _event(page: Any, row: Event) -> tuple[str, datetime | None]:
+    del page
+    about = row.gateway or row.node
+    return (f"{about}: " if about else "") + row.reason, row.at
 
 
 def _installation(page: Any, row: Installation) -> tuple[str, datetime | None]:

@@ -1,5 +1,6 @@
 """What agents tell and ask: each call authenticates, does one thing in one transaction, and touches its own rows."""
 
+import copy
 import hmac
 import ipaddress
 from typing import Any
@@ -27,6 +28,8 @@ from .health import observe_gateway, observe_node
 from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
 from .wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 
+#: What of a node's report is kept as it came.
+_REPORTED = ("boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways")
 _GONE = (GatewayStatus.DELETING, GatewayStatus.DELETED)
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
@@ -79,28 +82,27 @@ def _joined(cluster: Cluster, message: NodeJoin, credential: str) -> Node:
 def node_report(*, token: str, message: NodeReport) -> Done:
     """Keep what a node sees, and wake who waits for it. Raises Unauthorized."""
     node = _node(token)
-    before = (node.dataplane, node.reported_at, node.flows, node.containers)
-    for name in ("boot_id", "agent_version", "dataplane", "detail", "containers", "flows", "gateways"):
+    before = copy.copy(node)
+    for name in _REPORTED:
         setattr(node, name, getattr(message, name))
     node.reported_at = clock.now()
-    fields = ["boot_id", "agent_version", "dataplane", "detail", "containers", "flows", "gateways", "reported_at"]
     with transaction.atomic():
-        node.save(update_fields=fields)
+        node.save(update_fields=[*_REPORTED, "reported_at"])
         observe_node(node)
-        if _lets_others_go_on(node, *before):
+        if _lets_others_go_on(before, node):
             wake_waiting(node.cluster_id, up_to_revision=node.applied_revision)
     return Done()
 
 
-def _lets_others_go_on(
-    node: Node, dataplane: str, reported_at: Any, flows: dict[str, int], containers: dict[str, int]
-) -> bool:
+def _lets_others_go_on(old: Node, node: Node) -> bool:
     """Say whether this report is news to an assignment that waits: not every one of thousands a minute is."""
-    if node.dataplane == "unsupported" and _emptied(containers, node.containers):
+    if node.dataplane == "unsupported" and _emptied(old.containers, node.containers):
         return True
-    works_now = node.dataplane in {"ok", "unsupported"} and dataplane != node.dataplane
-    first_since_applied = node.applied_at is not None and (reported_at is None or reported_at < node.applied_at)
-    return works_now or first_since_applied or _emptied(flows, node.flows)
+    works_now = node.dataplane in {"ok", "unsupported"} and old.dataplane != node.dataplane
+    told_before = old.reported_at is not None and node.applied_at is not None and old.reported_at >= node.applied_at
+    first_since_applied = node.applied_at is not None and not told_before
+    emptied = _emptied(old.flows, node.flows) or _emptied(old.in_doubt, node.in_doubt)
+    return works_now or first_since_applied or emptied
 
 
 def _emptied(before: dict[str, int], after: dict[str, int]) -> bool:
@@ -119,7 +121,7 @@ def _node(token: str) -> Node:
 
 
 def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> GatewayEnrolled:
-    """Give a gateway its credential; a second enrolment inside the window replaces the first.
+    """Give a gateway its credential; a second enrolment inside the window replaces the first, and operators are told.
 
     Raises Unauthorized, WindowClosed, WrongAddress, and NotYet while its address isn't known.
     """
@@ -129,16 +131,42 @@ def gateway_enrol(*, token: str, message: GatewayEnrol, remote_address: str) -> 
         wake([gateway.assignment_id])
         raise NotYet
     if gateway.enrolment_until is None or gateway.enrolment_until < clock.now():
+        events.alarm("gateway.enrolment", on=gateway, new="outside its window", reason=_OUTSIDE + remote_address)
         raise WindowClosed
     if remote_address != gateway.public_address:
+        events.alarm("gateway.enrolment", on=gateway, new="from elsewhere", reason=_ELSEWHERE + remote_address)
         raise WrongAddress
+    return GatewayEnrolled(token=_enrolled(gateway, message))
+
+
+_OUTSIDE = (
+    "its enrolment secret was used while no window was open: the gateway has lost its credential and needs a rebuild,"
+    " or somebody read its user data; it came from "
+)
+_ELSEWHERE = (
+    "its enrolment secret came from an address that isn't its own: somebody read its user data, or a proxy hides the"
+    " callers' addresses from us; it came from "
+)
+_AGAIN = (
+    "it enrolled again, and its first credential is void: as expected if an answer to it got lost, or after a restore;"
+    " else somebody on it knows its secret: should its first credential be used again, rebuild it"
+)
+
+
+def _enrolled(gateway: Gateway, message: GatewayEnrol) -> str:
+    """Give `gateway` its credential. Raises WindowClosed where the window closed meanwhile."""
     credential = credentials.new_token(Gateway)
-    open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
-    if not open_window.update(
-        **credentials.issued(credential), boot_id=message.boot_id, agent_version=message.agent_version
-    ):
-        raise WindowClosed
-    return GatewayEnrolled(token=credential)
+    with transaction.atomic():
+        # Locks the row: of two who enrol at once, the second is told of.
+        open_window = Gateway.objects.filter(pk=gateway.pk, enrolment_until=gateway.enrolment_until)
+        row = open_window.select_for_update().first()
+        if row is None:
+            raise WindowClosed
+        issued = credentials.issued(credential, instead_of=row)
+        open_window.update(**issued, boot_id=message.boot_id, agent_version=message.agent_version)
+        if row.token_hash:
+            events.record(Event.Kind.SECURITY, "gateway.credential", on=row, new="replaced", reason=_AGAIN)
+    return credential
 
 
 def _enrolling(token: str, gateway_id: str) -> Gateway:

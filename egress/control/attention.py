@@ -12,8 +12,8 @@ from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
 from . import clock
-from .models import AssignmentStatus, Gateway, GatewayStatus, Health, NodeStatus, Placement
-from .waiting import LONG_SECONDS
+from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, NodeStatus, Placement
+from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
 #: Gateways that carry traffic: one that boots isn't sick yet, one in maintenance is down on purpose.
@@ -51,10 +51,12 @@ def assignment_concerns() -> tuple[Concern, ...]:
 
 
 def gateway_concerns() -> tuple[Concern, ...]:
-    """Return what may be wrong with a gateway."""
+    """Return what may be wrong with a gateway, by the present time."""
+    stuck = Q(provisioning_status=GatewayStatus.DELETING, status_since__lt=clock.now() - stuck_after())
     return (
         Concern(key="unhealthy", label="Unhealthy", where=_SICK),
         Concern(key="failed", label="Failed", where=Q(provisioning_status=GatewayStatus.ERROR)),
+        Concern(key="stuck", label="Isn't deleted by the provider", where=stuck),
     )
 
 
@@ -65,6 +67,7 @@ def node_concerns() -> tuple[Concern, ...]:
     return (
         Concern(key="unhealthy", label="Unhealthy", where=live & Q(health=Health.UNHEALTHY)),
         Concern(key="unsupported", label="Network unsupported", where=live & Q(dataplane="unsupported")),
+        Concern(key="doubt", label="Containers in doubt: restart them", where=live & ~Q(in_doubt={})),
         Concern(key="mute", label="Joined, never reported", where=live & Q(reported_at=None, joined_at__lt=quiet)),
         Concern(key="ahead", label="Ahead of a restored database", where=live & Q(ahead_since__isnull=False)),
         Concern(key="behind", label="Behind with routes", where=live & ~_up_to_date()),
@@ -86,6 +89,12 @@ def installation_concerns() -> tuple[Concern, ...]:
         Concern(key="tripped", label="Deletion breaker tripped", where=Q(tripped_at__isnull=False)),
         Concern(key="foreign", label="Another installation's database", where=~Q(name=settings.INSTALLATION_ID)),
     )
+
+
+def event_concerns() -> tuple[Concern, ...]:
+    """Return what in the history nobody has looked into."""
+    unseen = Q(kind=Event.Kind.SECURITY, seen_at=None)
+    return (Concern(key="unseen", label="Security, not looked into", where=unseen),)
 
 
 def _up_to_date() -> Q:

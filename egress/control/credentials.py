@@ -33,7 +33,7 @@ def new_token(kind: type[Node | Gateway]) -> str:
     return _PREFIX[kind] + secrets.token_urlsafe(32)
 
 
-def issued(token: str, *, instead_of: Node | None = None) -> dict[str, Any]:
+def issued(token: str, *, instead_of: Node | Gateway | None = None) -> dict[str, Any]:
     """Return the columns of a row whose one valid credential `token` is from now on; the other's is retired."""
     retired = instead_of.token_hash if instead_of else None
     return {**VOID, "token_hash": token_hash(token), "retired_token_hash": retired, "token_at": clock.unmoved()}

@@ -1,5 +1,7 @@
 """Write history: one function, called inside the transaction that makes it so."""
 
+from datetime import timedelta
+
 from portal.accounts.models import User
 
 from . import clock
@@ -7,6 +9,8 @@ from .models import Assignment, Cluster, Event, Gateway, Node
 
 #: Operators' detail can hold a provider's whole answer; what is kept of it is bounded.
 MAX_REASON_CHARACTERS = 2_000
+#: Between two alarms about the same.
+ALARM_PAUSE = timedelta(hours=1)
 
 
 def record(
@@ -37,6 +41,13 @@ def record(
         new=new,
         reason=reason[:MAX_REASON_CHARACTERS],
     )
+
+
+def alarm(subject: str, *, on: Gateway | None, new: str, reason: str) -> None:
+    """Write a security event, unless there is one of the last hour: who tries again and again fills no table."""
+    lately = Event.objects.filter(kind=Event.Kind.SECURITY, subject=subject, gateway=on, new=new)
+    if not lately.filter(at__gt=clock.now() - ALARM_PAUSE).exists():
+        record(Event.Kind.SECURITY, subject, on=on, new=new, reason=reason)
 
 
 def _cluster_id(row: Assignment | Gateway | Node | Cluster | None) -> int | None:

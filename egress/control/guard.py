@@ -1,9 +1,14 @@
 """How often agents may ask, and how often an address may come with a token that is nobody's."""
 
+import logging
+
 from portal.accounts.limits import Limit, LocalLimit, network_of
 from portal.accounts.models import token_hash
 
+from . import events
 from .errors import TooManyRequests
+
+log = logging.getLogger(__name__)
 
 #: Fifty a second: a node follows every change, and each is an acknowledgement and a report. Only of known tokens, so
 #: there are no more keys than agents.
@@ -11,6 +16,10 @@ REQUESTS = LocalLimit("agent-requests", times=3_000, seconds=60)
 #: A cluster's nodes may all come from one address.
 FAILURES = Limit("agent-failures", times=100, seconds=60)
 MAX_KNOWN = 10_000
+_GUESSING = (
+    "a hundred wrong tokens came within a minute: somebody guesses, or a cluster's agents have lost their credentials;"
+    " this is told once an hour, and the web servers' logs name all; from "
+)
 
 
 class Guard:
@@ -47,4 +56,8 @@ class Guard:
     def failed(self, token: str, address: str) -> None:
         """Note that `token`, which came from `address`, is nobody's."""
         self._known.pop(token_hash(token), None)
-        FAILURES.count(network_of(address))
+        network = network_of(address)
+        FAILURES.count(network)
+        if FAILURES.wait_seconds(network):
+            log.warning("so many wrong tokens come from %s that it has to wait", network)
+            events.alarm("agents.guessing", on=None, new="held up", reason=_GUESSING + network)

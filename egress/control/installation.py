@@ -23,6 +23,11 @@ from .wake import wake
 
 log = logging.getLogger(__name__)
 
+#: What customers are told meanwhile.
+CHANGES_WAIT = (
+    "We are putting the platform right after a failure. Your apps' traffic goes on as it is. What you switch now is"
+    " noted, and carried out once we are done. What you switched in the last hours before may not be shown."
+)
 #: Gateways know lists of clients by their numbers only: after a restore these begin beyond all that were given out.
 CLIENTS_JUMP = 1_000_000
 _IN_USE = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING)
@@ -47,6 +52,11 @@ def why_still() -> str:
             f"Held since {row.held_since:%Y-%m-%d %H:%M} UTC: {row.held_reason}. To go on: manage.py restored --resume"
         )
     return ""
+
+
+def changes_wait() -> str:
+    """Return what customers must know now of their changes; "" while all goes its way."""
+    return CHANGES_WAIT if why_still() else ""
 
 
 def require_going() -> None:

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce
 
 from . import clock
 from .errors import LeaseLost
@@ -35,10 +36,15 @@ class Lease:
 
     @classmethod
     def acquire(cls, assignment_id: UUID) -> Self | None:
-        """Return a lease, or None while somebody else has it or when there is no such row."""
+        """Return a lease, or None while somebody else has it or when there is no such row.
+
+        A settled row becomes due: should its new owner die, the sweep finds it, and it is given back.
+        """
         now, owner = clock.now(), secrets.token_hex(16)
         row = Assignment.objects.filter(free(now), pk=assignment_id)
-        return cls(assignment_id, owner) if row.update(lease_owner=owner, lease_until=_until(now)) else None
+        due_at = Coalesce("due_at", Value(now))
+        held = row.update(lease_owner=owner, lease_until=_until(now), due_at=due_at)
+        return cls(assignment_id, owner) if held else None
 
     @contextmanager
     def fenced(self) -> Iterator[None]:

@@ -171,6 +171,8 @@ class Node(Credentialed):
     agent_version = models.CharField(max_length=64, blank=True, editable=False)
     #: {namespace: count}
     containers = models.JSONField(default=dict, editable=False)
+    #: {namespace: count}, of these: they came while the network was unsupported, and stay on the way they came on.
+    in_doubt = models.JSONField(default=dict, editable=False)
     #: {gateway id: count}
     flows = models.JSONField(default=dict, editable=False)
     #: {gateway id: what this node's probes say of it}
@@ -380,10 +382,17 @@ class Event(models.Model):
     old = models.CharField(max_length=64, blank=True)
     new = models.CharField(max_length=64, blank=True)
     reason = models.TextField(blank=True)
+    #: Of the kind security: when an operator said that it was looked into.
+    seen_at = models.DateTimeField(null=True, editable=False)
+    seen_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+", editable=False)
 
     class Meta:
         ordering = ("-at", "-id")
-        indexes: ClassVar = [models.Index(fields=("assignment", "at")), models.Index(fields=("app", "at"))]
+        indexes: ClassVar = [
+            models.Index(fields=("assignment", "at")),
+            models.Index(fields=("app", "at")),
+            models.Index(fields=("seen_at", "at"), condition=Q(kind="security"), name="security_by_seen"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.old} → {self.new}"

@@ -1,5 +1,6 @@
 """What to do next with an assignment: a pure function of what is wanted and what is observed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -104,12 +105,16 @@ class Facts:
     announced: bool = True
     flow_deadline: timedelta = timedelta(hours=1)
     boot_limit: timedelta = timedelta(minutes=10)
+    #: A server that the provider hasn't deleted after this long holds the customer up no more.
+    deletion_limit: timedelta = timedelta(minutes=30)
     #: Gateways that the provider was asked about in this run.
     polled: frozenset[UUID] = field(default_factory=frozenset)
 
 
 #: How long to wait for what wakes us anyway (an acknowledgement, a report), in case that this got lost.
 FALLBACK_SECONDS = 10.0
+#: Between two looks at a server that should be gone, at most.
+DELETION_PAUSE_SECONDS = 300.0
 _SETTLED = Step(act=Act.SETTLED)
 
 
@@ -117,7 +122,7 @@ def next_step(facts: Facts) -> Step:
     """Return the one step to take now."""
     match facts.status:
         case AssignmentStatus.RELEASED:
-            return _SETTLED
+            return _clear_up(facts)
         case AssignmentStatus.DRAINING:
             return _drain(facts)
         case AssignmentStatus.RELEASING:
@@ -263,21 +268,37 @@ def _drain(facts: Facts) -> Step:
 def _release(facts: Facts) -> Step:
     if facts.targeted and not all(node.applied for node in facts.nodes):
         return _wait(FALLBACK_SECONDS)
-    if not facts.gateways:
+    if all(_is_stuck(gateway, facts) for gateway in facts.gateways):
         return Step(act=Act.FINISH)
-    steps = [
+    return _soonest(
         _delete(gateway, facts)
         if gateway.status == GatewayStatus.DELETING
         else Step(act=Act.BEGIN_DELETE, gateway_id=gateway.id)
         for gateway in facts.gateways
-    ]
-    return next((step for step in steps if step.act is not Act.WAIT), steps[0])
+    )
+
+
+def _is_stuck(gateway: GatewayFacts, facts: Facts) -> bool:
+    return gateway.status == GatewayStatus.DELETING and facts.now - gateway.since > facts.deletion_limit
+
+
+def _clear_up(facts: Facts) -> Step:
+    """Go on with what the provider didn't delete in time: it is never given up."""
+    left = [gateway for gateway in facts.gateways if gateway.status == GatewayStatus.DELETING]
+    return _soonest(_delete(gateway, facts) for gateway in left) if left else _SETTLED
+
+
+def _soonest(steps: Iterable[Step]) -> Step:
+    """Return the first step that can be taken; else the shortest wait."""
+    return min(steps, key=lambda step: (step.act is Act.WAIT, step.wait_seconds))
 
 
 def _delete(gateway: GatewayFacts, facts: Facts) -> Step:
-    if gateway.id in facts.polled:
-        return _wait(1.0)
-    return Step(act=Act.DELETE, gateway_id=gateway.id)
+    if gateway.id not in facts.polled:
+        return Step(act=Act.DELETE, gateway_id=gateway.id)
+    # Often at first, when it goes; later rarely, for the provider counts our calls.
+    age = (facts.now - gateway.since).total_seconds()
+    return _wait(min(DELETION_PAUSE_SECONDS, max(1.0, age / 2)))
 
 
 def _wait(seconds: float) -> Step:

@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
 
 from portal.accounts.models import ApiToken, User
 
-from .errors import AppUnknown
+from . import installation
+from .errors import AppUnknown, StandsStill
 from .models import (
     App,
     Assignment,
@@ -63,6 +64,13 @@ class DedicatedIp:
     health: str
     provisioning_status: str
     detail: str
+
+
+class Problem(NamedTuple):
+    """What holds an egress up: a code for programs and words for people, both "" without one."""
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,19 +156,23 @@ def carries(node: Node, namespace: str) -> bool:
     """Say whether what runs of `namespace` on `node` can be, and is, kept on its route there.
 
     A node whose network isn't supported starts no container of an app with dedicated egress: only those that were there
-    before matter.
+    before matter, as long as they are there.
     """
-    if node.dataplane == "unsupported":
-        return not node.containers.get(namespace)
-    return node.dataplane == "ok"
+    return node.dataplane in {"ok", "unsupported"} and not _passes_by(node, namespace)
+
+
+def _passes_by(node: Node, namespace: str) -> bool:
+    """Say whether containers of `namespace` on `node` go past all rules: its network is unsupported, or was."""
+    there = node.containers if node.dataplane == "unsupported" else node.in_doubt
+    return bool(there.get(namespace))
 
 
 def uncovered_nodes(assignment: Assignment, nodes: Iterable[Node]) -> tuple[str, ...]:
-    """Name the nodes on which containers of an enabled app go past all rules: their network isn't supported."""
+    """Name the nodes on which containers of an enabled app go past all rules."""
     if assignment.wish != Wish.ENABLED:
         return ()
     namespace = assignment.app.namespace
-    return tuple(node.name for node in nodes if node.dataplane == "unsupported" and not carries(node, namespace))
+    return tuple(node.name for node in nodes if _passes_by(node, namespace))
 
 
 def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -> tuple[str, ...]:
@@ -178,7 +190,7 @@ def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -
 
 
 def egress_view(app: App) -> EgressView:
-    """Return everything about `app`'s egress, in five queries whatever the number of nodes."""
+    """Return everything about `app`'s egress, in six queries at most, whatever the number of nodes."""
     assignment = current_assignment(app)
     events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
     if assignment is None:
@@ -187,6 +199,8 @@ def egress_view(app: App) -> EgressView:
     nodes = live_nodes(assignment.cluster_id)
     enabled = assignment.wish == Wish.ENABLED
     lagging = lagging_nodes(assignment, nodes)
+    busy = is_busy(assignment)
+    problem = problem_of(assignment, changes_wait=installation.changes_wait() if busy else "")
     return EgressView(
         app=app,
         type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
@@ -196,16 +210,29 @@ def egress_view(app: App) -> EgressView:
         ips=tuple(_dedicated_ip(gateway, assignment) for gateway in gateways),
         steps=steps_of(assignment, gateways, nodes=len(nodes), lagging=len(lagging)),
         nodes=tuple(_node_view(node, assignment) for node in nodes[:NODES_SHOWN]),
-        error_code=assignment.error_code,
-        error_message=assignment.error_message,
+        error_code=problem.code,
+        error_message=problem.message,
         can_enable=False,
         can_disable=enabled,
         can_retry=enabled and assignment.status == AssignmentStatus.ERROR,
         events=events,
         lagging_nodes=lagging,
         uncovered_nodes=uncovered_nodes(assignment, nodes),
-        busy=not enabled or assignment.status not in {AssignmentStatus.ACTIVE, AssignmentStatus.ERROR},
+        busy=busy,
     )
+
+
+def is_busy(assignment: Assignment) -> bool:
+    """Say whether something is going on that ends by itself."""
+    settled = assignment.status in {AssignmentStatus.ACTIVE, AssignmentStatus.ERROR}
+    return assignment.wish == Wish.DISABLED or not settled
+
+
+def problem_of(assignment: Assignment, *, changes_wait: str) -> Problem:
+    """Return what holds `assignment` up: `changes_wait`, where all do, if it is under way; else its own trouble."""
+    if changes_wait and is_busy(assignment):
+        return Problem(StandsStill.code, changes_wait)
+    return Problem(assignment.error_code, assignment.error_message)
 
 
 def _shared_view(app: App, events: tuple[Event, ...]) -> EgressView:
@@ -257,7 +284,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
 def _node_view(node: Node, assignment: Assignment) -> NodeView:
     applied = has_applied(node, assignment)
     # What an unsupported network carries it carries past all rules.
-    steered = applied and node.dataplane != "unsupported"
+    steered = applied and node.dataplane != "unsupported" and not _passes_by(node, assignment.app.namespace)
     routed = steered and assignment.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}
     return NodeView(
         name=node.name,

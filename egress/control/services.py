@@ -223,6 +223,12 @@ def join_token_rotate(*, cluster: Cluster, actor: User | None = None) -> str:
     return token
 
 
+def security_seen(*, event: Event, actor: User) -> None:
+    """Note that `event`, of the kind security, was looked into: it needs no look any more."""
+    unseen = Event.objects.filter(pk=event.pk, kind=Event.Kind.SECURITY, seen_at=None)
+    unseen.update(seen_at=clock.now(), seen_by=actor)
+
+
 def node_remove(*, node: Node, actor: User) -> Node:
     """Leave `node` out of the cluster: its credential is void, gateways stop forwarding for it, nothing waits for it.
 
@@ -230,7 +236,13 @@ def node_remove(*, node: Node, actor: User) -> Node:
     """
     with transaction.atomic():
         if not Node.objects.filter(pk=node.pk, status=NodeStatus.LIVE).update(
-            status=NodeStatus.REMOVED, **credentials.VOID, health=Health.UNKNOWN, containers={}, flows={}, gateways={}
+            status=NodeStatus.REMOVED,
+            **credentials.VOID,
+            health=Health.UNKNOWN,
+            containers={},
+            in_doubt={},
+            flows={},
+            gateways={},
         ):
             raise NodeGone
         # Assignments before the cluster, as under a lease: two that wait for each other's rows would deadlock.

@@ -1,7 +1,12 @@
 """Say in a line what an assignment waits for: what an operator wants to know of a row that doesn't move."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
+from django.conf import settings
+from django.utils.timesince import timesince
+
+from . import clock, naming
 from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement
 from .selectors import lagging_nodes, live_nodes, uncovered_nodes
 
@@ -29,16 +34,42 @@ def waits_for(assignment: Assignment, nodes: Sequence[Node] | None = None) -> st
         case AssignmentStatus.ACTIVE:
             troubles = (_placement(assignment), *map(_trouble, assignment.gateways.all()), _lagging(assignment, known))
             return "; ".join(filter(None, troubles))
-        case AssignmentStatus.DISTRIBUTING | AssignmentStatus.RELEASING:
+        case AssignmentStatus.DISTRIBUTING:
             return _lagging(assignment, known)
+        case AssignmentStatus.RELEASING:
+            stuck = map(stuck_deletion, assignment.gateways.all())
+            return "; ".join(filter(None, (_lagging(assignment, known), *stuck)))
     return ""
+
+
+def stuck_after() -> timedelta:
+    """Return how long the provider may take to delete a server."""
+    return timedelta(seconds=settings.EGRESS_DELETION_STUCK_SECONDS)
+
+
+def stuck_deletion(gateway: Gateway) -> str:
+    """Say that the provider doesn't delete a gateway's server, and what to do; "" where that isn't so."""
+    now = clock.now()
+    if gateway.provisioning_status != GatewayStatus.DELETING or gateway.status_since > now - stuck_after():
+        return ""
+    server = gateway.server_id or naming.server_name(gateway.pk)
+    return (
+        f"server {server} is still there {timesince(gateway.status_since, now, depth=1)} after its deletion was asked"
+        " for: look at it in the provider's console, or ask their support. It is asked for again every few minutes; the"
+        " customer doesn't wait for it, nor pay."
+    )
 
 
 def _lagging(assignment: Assignment, nodes: Sequence[Node]) -> str:
     uncovered = set(uncovered_nodes(assignment, nodes))
-    names = tuple(
-        f"{name} (network unsupported)" if name in uncovered else name for name in lagging_nodes(assignment, nodes)
-    )
+    unsupported = {node.name for node in nodes if node.dataplane == "unsupported"}
+
+    def told(name: str) -> str:
+        if name not in uncovered:
+            return name
+        return f"{name} (network unsupported)" if name in unsupported else f"{name} (has containers in doubt)"
+
+    names = tuple(map(told, lagging_nodes(assignment, nodes)))
     return f"nodes: {_some(names)}" if names else ""
 
 

@@ -19,6 +19,7 @@ from .errors import BadRequest, LabError, Unknown
 from .fault_commands import FaultCommands
 from .netns import inside, nft
 from .observer import Sniffer
+from .status import droplet_status, lab_status, node_status
 
 MAX_EXEC_SECONDS = 3_600
 MAX_WORDS = 200
@@ -69,26 +70,12 @@ class Commands:
 
     async def _status(self, arguments: Arguments, _: Send) -> Any:
         _take(arguments)
+        boots_with = "cloud-init" if cloud_init_installed() else "the lab's stand-in for cloud-init"
         return {
-            "lab": {
-                "since": self._began,
-                "boots_with": "cloud-init" if cloud_init_installed() else "the lab's stand-in for cloud-init",
-                "observer": world.OBSERVER_ADDRESS,
-                "service": f"{world.SERVICE_ADDRESS}:{world.SERVICE_PORT}",
-                "metadata": world.METADATA_ADDRESS,
-            },
+            "lab": lab_status(self._began, boots_with=boots_with),
             "nodes": [self._node_status(node) for node in self._config.nodes],
             "containers": [_container_status(container) for container in self._containers.all()],
-            "droplets": [
-                {
-                    "id": machine.id,
-                    "name": machine.name,
-                    "public_address": machine.public_address,
-                    "private_address": machine.private_address,
-                    "state": "on" if running else "off",
-                }
-                for machine, running in self._droplets.all()
-            ],
+            "droplets": [droplet_status(machine, running=running) for machine, running in self._droplets.all()],
         }
 
     async def _start_container(self, arguments: Arguments, _: Send) -> Any:
@@ -218,15 +205,9 @@ class Commands:
 
     def _node_status(self, node: NodeConfig) -> Any:
         agent = self._agents.get(node.name)
-        return {
-            "name": node.name,
-            "network": node.network,
-            "public_address": node.public_address,
-            "private_address": node.private_address,
-            "agent": agent.state if agent else "none",
-            "agent_pid": agent.pid if agent else None,
-            "agent_restarts": agent.restarts if agent else 0,
-        }
+        if agent is None:
+            return node_status(node, agent="none", agent_pid=None, agent_restarts=0)
+        return node_status(node, agent=agent.state, agent_pid=agent.pid, agent_restarts=agent.restarts)
 
 
 def _container_status(container: Container) -> Any:

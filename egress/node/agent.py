@@ -60,7 +60,7 @@ class Agent:
         self._steward = Steward(config, self._state, self._containers, open_dataplane, self._changed)
         self._judged = asyncio.Event()
         self._prober = prober(self._judged.set)
-        self._network = NetworkCheck(config, self._changed)
+        self._network = NetworkCheck(config, self._changed, self._containers.ids)
         self._reporter = Reporter(
             self._state, report_link, self._steward, self._network, self._containers, self._prober.health
         )

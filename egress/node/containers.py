@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,10 +133,17 @@ class Containers:
         pods = (attachment.pod for attachment in self._attachments.values())
         return {pod.address: pod for pod in pods if pod.steerable}
 
-    def counts(self) -> Counter[str]:
-        """Return the number of containers by namespace, on whatever network; one with two interfaces counts once."""
+    def ids(self) -> frozenset[str]:
+        """Return the ids of all containers, on whatever network."""
+        return frozenset(item.pod.container_id for item in self._attachments.values())
+
+    def counts(self, among: Container[str] | None = None) -> Counter[str]:
+        """Return the number of containers by namespace, on whatever network; one with two interfaces counts once.
+
+        With `among`, only of containers with these ids.
+        """
         ids = {(item.pod.namespace, item.pod.container_id) for item in self._attachments.values()}
-        return Counter(namespace for namespace, _ in ids)
+        return Counter(namespace for namespace, key in ids if among is None or key in among)
 
     def get(self, key: Key) -> Attachment | None:
         """Return the attachment, None when it isn't known."""

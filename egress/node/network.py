@@ -13,6 +13,7 @@ from . import canary
 from .cni_chain import ChainError, read_network
 from .cni_protocol import TRY_LATER, UNSUPPORTED_NETWORK, CniError
 from .config import Config
+from .doubts import Doubts, Ids
 from .state import write_atomic
 from .worker import Worker
 
@@ -45,19 +46,26 @@ def reported(status: DataplaneStatus, detail: str, standing: Standing, reason: s
 class NetworkCheck:
     """Send canaries: at the start, when the network's configuration changes, and now and then.
 
-    `changed` is called after every change of the verdict. What was found supported stays so over a restart of the agent
+    `changed` is called after every change of the verdict; `present` returns the ids of the containers there are. What
+    was found supported stays so over a restart of the agent
     until a canary says otherwise: a node whose addresses are used up can't send one.
     """
 
-    def __init__(self, config: Config, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Config, changed: Callable[[], None], present: Callable[[], Ids]) -> None:
         self._config = config
         self._changed = changed
+        self._present = present
+        self._doubts = Doubts(Path(config.run_dir, "doubts"))
+        #: The containers that were there when the network was last known to be the one that is supported.
+        self._good: Ids = frozenset()
         self._worker = Worker("canary")
         self._known = asyncio.Event()
         self._passed_file = Path(config.run_dir, "canary")
         self._under_way: asyncio.Future[tuple[str, str]] | None = None
         #: The digest of the network that the latest canary was to go through.
         self._tried = ""
+        #: The digest of the network that the latest canary came through.
+        self._passed = ""
         self.standing: Standing = "unknown"
         self.reason = "no canary was sent through the containers' network yet"
         if not config.canary:
@@ -74,6 +82,8 @@ class NetworkCheck:
         due = 0.0
         while True:
             digest = await self._digest()
+            if self.standing == "supported" and digest == self._passed:
+                self._good = self._present()
             if loop.time() >= due or digest != self._tried:
                 self._tried = digest
                 await self._send()
@@ -85,6 +95,10 @@ class NetworkCheck:
         if self._under_way is not None:
             await asyncio.wait([self._under_way], timeout=CLOSE_SECONDS)
 
+    def in_doubt(self) -> Ids:
+        """Return the ids of containers whose packets may go past all rules: the network was unsupported, or is."""
+        return self._doubts.among(self._present())
+
     async def permit(self, namespace: str) -> None:
         """Return when a container of `namespace`, which must not start without its rules, may start.
 
@@ -93,11 +107,15 @@ class NetworkCheck:
         with suppress(TimeoutError):
             async with asyncio.timeout(PERMIT_SECONDS):
                 await self._known.wait()
-        if self.standing == "supported":
+        if self.standing == "supported" and await self._is_proven():
             return
         code = UNSUPPORTED_NETWORK if self.standing == "unsupported" else TRY_LATER
         message = f"{namespace} has dedicated egress, and this node's network isn't known to allow that"
-        raise CniError(code, message, self.reason)
+        raise CniError(code, message, self.reason or "its configuration has changed, and no canary came through it yet")
+
+    async def _is_proven(self) -> bool:
+        """Say whether the network that a container would get now is the one that carried a canary."""
+        return not self._config.canary or await self._digest() == self._passed
 
     async def _digest(self) -> str:
         """Return what names the network's configuration; "" while there is none that can be used."""
@@ -111,6 +129,7 @@ class NetworkCheck:
         """Take over the verdict of the agent that ran before, where the network is still the same."""
         with suppress(OSError, UnicodeDecodeError):
             if digest and digest == self._passed_file.read_text("ascii"):
+                self._passed = digest
                 self._settle("supported", "")
 
     async def _send(self) -> None:
@@ -122,6 +141,7 @@ class NetworkCheck:
         except (ChainError, DataplaneError, OSError, ValueError) as error:
             self._fail(str(error))
             return
+        self._passed = "" if reason else digest
         self._settle("unsupported" if reason else "supported", reason)
         with suppress(OSError):
             if reason:
@@ -146,6 +166,10 @@ class NetworkCheck:
     def _settle(self, standing: Standing, reason: str) -> None:
         news = (standing, reason) != (self.standing, self.reason)
         self.standing, self.reason = standing, reason
+        if standing == "supported":
+            self._doubts.end(self._present())
+        else:
+            self._doubts.begin(self._good)
         self._known.set()
         if news:
             level = logging.ERROR if reason else logging.INFO

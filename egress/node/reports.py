@@ -93,7 +93,6 @@ class Reporter:
         self._wake.clear()
 
     def _report(self) -> NodeReport:
-        counts = self._containers.counts()
         steward, network = self._steward, self._network
         status, detail = reported(steward.status, steward.detail, network.standing, network.reason)
         return NodeReport(
@@ -101,11 +100,16 @@ class Reporter:
             agent_version=__version__,
             dataplane=status,
             detail=detail,
-            # podman's names aren't all fit to be namespaces; no app can be under such a one.
-            containers={name: count for name, count in counts.items() if _NAMESPACE.fullmatch(name)},
+            containers=_fit(self._containers.counts()),
+            in_doubt=_fit(self._containers.counts(network.in_doubt())),
             flows=dict(self._steward.observed.flows),
             gateways=dict(self._health()),
         )
+
+
+def _fit(counts: Mapping[str, int]) -> dict[str, int]:
+    # podman's names aren't all fit to be namespaces; no app can be under such a one.
+    return {name: count for name, count in counts.items() if _NAMESPACE.fullmatch(name)}
 
 
 def _gist(report: NodeReport, table: NodeSync | None) -> object:
@@ -115,4 +119,5 @@ def _gist(report: NodeReport, table: NodeSync | None) -> object:
     """
     busy = {gateway for gateway, flows in report.flows.items() if flows}
     revision = table.revision if table else 0
-    return revision, report.dataplane, report.detail, report.containers, report.gateways, busy
+    containers = report.containers, report.in_doubt
+    return revision, report.dataplane, report.detail, containers, report.gateways, busy

@@ -141,6 +141,8 @@ class NodeReport:
     detail: Text = ""
     #: Containers per namespace: all of them, not only those with dedicated egress.
     containers: Annotated[dict[Namespace, Count], Bounds(0, MAX_ROUTES)] = field(default_factory=dict)
+    #: Of these, those that came while the network was unsupported: their packets may go past all rules, also now.
+    in_doubt: Annotated[dict[Namespace, Count], Bounds(0, MAX_ROUTES)] = field(default_factory=dict)
     #: Connections that this node still has on each gateway, by the gateway's id.
     flows: Annotated[dict[Identifier, Count], Bounds(0, MAX_ROUTES)] = field(default_factory=dict)
     #: What this node's probes say of each gateway in use, by the gateway's id.

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -43,12 +44,15 @@ class EgressSerializer(serializers.Serializer[Any]):
     """An app's egress: what is wished for (`type`), and how far it got (`state`).
 
     `degraded` is active, but for the containers on nodes whose network isn't supported: these use shared addresses.
+    While the platform is being put right, `error` has the code `stands_still` for what is under way: a wish is noted
+    then, and carried out later; traffic goes on as it is.
     """
 
     type = serializers.ChoiceField(choices=EgressType.choices)
     dedicated_ips = DedicatedIpSerializer(many=True, source="ips")
     state = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
+    simulated = serializers.SerializerMethodField(help_text="true where no packets are steered, as in some demos.")
 
     @extend_schema_field(serializers.ChoiceField(choices=STATES))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_state(self, view: EgressView | EgressOverview) -> str:
@@ -56,6 +60,10 @@ class EgressSerializer(serializers.Serializer[Any]):
         if view.status == AssignmentStatus.ACTIVE and view.uncovered_nodes:
             return DEGRADED
         return view.status or "off"
+
+    def get_simulated(self, _view: EgressView | EgressOverview) -> bool:
+        """Say whether agents only record here what they would do."""
+        return bool(settings.SIMULATED)
 
     @extend_schema_field(ProblemSerializer(allow_null=True))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_error(self, view: EgressView | EgressOverview) -> Any:

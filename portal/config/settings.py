@@ -76,6 +76,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.web.simulated.simulated",
+                "portal.web.held.held",
             ]
         },
     }
@@ -247,6 +248,8 @@ EGRESS_PROVIDER_ATTEMPTS = 12
 EGRESS_BACKOFF_MAX_SECONDS = 120
 #: A gateway that doesn't forward this long after its creation has failed.
 EGRESS_BOOT_LIMIT_SECONDS = env.int("EGRESS_BOOT_LIMIT_SECONDS", 600)
+#: A server that the provider hasn't deleted after this long is shown to operators and holds its customer up no more.
+EGRESS_DELETION_STUCK_SECONDS = env.int("EGRESS_DELETION_STUCK_SECONDS", 1800)
 #: A server that no row knows is kept at least this long, also when an operator orders its deletion.
 EGRESS_QUARANTINE_HOURS = env.int("EGRESS_QUARANTINE_HOURS", 24)
 #: If tidying up deletes more servers than this within so many seconds, it stops until an operator resets the breaker.

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 
+from egress.control.installation import changes_wait
 from egress.control.models import App
 from egress.control.selectors import DedicatedIp, EgressView, NodeView, egress_view, live_nodes
 from egress.control.services import may_switch
@@ -47,6 +48,7 @@ class AppPage:
     snippets: tuple[Snippet, ...]
     price: Price
     may_change: bool
+    changes_wait: str
     look_again_seconds: int
     digest: str
 
@@ -54,7 +56,7 @@ class AppPage:
 def app_page(app: App, user: User) -> AppPage:
     """Put the page of an app together, as `user` may see it."""
     view = _with_nodes(egress_view(app))
-    allowed = may_switch(app=app, actor=user)
+    allowed, waits = may_switch(app=app, actor=user), changes_wait()
     counts = [node.containers for node in view.nodes if node.containers]
     return AppPage(
         view=view,
@@ -70,8 +72,9 @@ def app_page(app: App, user: User) -> AppPage:
         snippets=snippets_for(app=app.name, addresses=_allowable(view)),
         price=current_price(),
         may_change=allowed,
+        changes_wait=waits,
         look_again_seconds=BUSY_SECONDS if view.busy else CALM_SECONDS if view.status else 0,
-        digest=hashlib.sha256(repr((view, allowed)).encode()).hexdigest()[:16],
+        digest=hashlib.sha256(repr((view, allowed, waits)).encode()).hexdigest()[:16],
     )
 
 

@@ -74,7 +74,7 @@ def _uncovered(nodes: tuple[str, ...]) -> State:
         tone=Tone.BAD,
         label="Not on all nodes",
         sentence=f"The app's containers on {where} use shared addresses: the network there doesn't allow dedicated "
-        "ones. Restart them on other nodes.",
+        "ones, or didn't when they started. Restart them, best on other nodes.",
     )
 
 

@@ -40,7 +40,8 @@ def app(request: PageRequest, app: App) -> HttpResponse:
     if request.htmx and request.GET.get("seen") == page.digest:
         return HttpResponse(status=NO_CONTENT)
     template = "web/_egress.html" if request.htmx else "web/app.html"
-    return render(request, template, {"section": "apps", "app": app, "page": page})
+    context = {"section": "apps", "app": app, "page": page, "changes_wait": page.changes_wait}
+    return render(request, template, context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -12,10 +12,13 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import clock, health, provider_access, tidy
+from egress.control.attention import any_of, gateway_concerns
 from egress.control.errors import EgressError
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
+from egress.control.reconcile import reconcile
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
+from egress.control.waiting import stuck_deletion
 from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind
 from egress.lab.cloud.state import CloudLayout
 from tests.contract.cloudlab import TOKEN, CloudLab
@@ -254,6 +257,51 @@ def test_faults_at_every_call_of_a_disable_end_with_nothing_left(plant: Plant, f
     plant.disable()
     assert plant.lab.faults.waiting() == []
     plant.check_released()
+
+
+def test_a_droplet_that_the_cloud_never_deletes_is_shown_and_asked_for_slowly_while_its_customer_goes_on(
+    plant: Plant,
+) -> None:
+    plant.enable()
+    first = plant.assignment
+    plant.lab.faults.inject("stuck", "delete", 1_000)
+    egress_disable(app=plant.fleet.app, actor=plant.fleet.user)
+    begun = clock.now()
+    while Assignment.objects.get(pk=first.pk).status != AssignmentStatus.RELEASED:
+        assert clock.now() - begun < timedelta(hours=1)
+        plant.step()
+    # The customer is let go, and has a new pair while the old one is still there.
+    assert egress_view(plant.fleet.app).status == ""
+    left = plant.droplets()
+    assert len(left) == 2
+    egress_enable(app=plant.fleet.app, actor=plant.fleet.user)
+    for _ in range(ROUNDS):
+        plant.step()
+        plant.lab.settle()
+    assert (plant.assignment.status, plant.assignment.error_code) == (AssignmentStatus.ACTIVE, "")
+    assert len(plant.droplets()) == 4
+
+    # Operators see it, with what to do; the cloud is asked a few times an hour.
+    shown = Gateway.objects.filter(any_of(gateway_concerns()))
+    assert sorted(gateway.server_id for gateway in shown) == left
+    assert all(f"server {gateway.server_id} is still there" in stuck_deletion(gateway) for gateway in shown)
+    before, then = plant.requests("delete", left[0]), clock.now()
+    while clock.now() - then < timedelta(hours=1):
+        old = Assignment.objects.get(pk=first.pk)
+        assert old.due_at is not None
+        plant.sleep((old.due_at - clock.now()).total_seconds())
+        reconcile(first.pk)
+    assert 5 <= plant.requests("delete", left[0]) - before <= 20
+
+    plant.lab.faults.clear()
+    plant.sleep(600)
+    reconcile(first.pk)
+    plant.lab.settle()
+    plant.sleep(600)
+    reconcile(first.pk)
+    assert Assignment.objects.get(pk=first.pk).due_at is None
+    assert not Gateway.objects.filter(any_of(gateway_concerns())).exists()
+    plant.check_active()
 
 
 #: (fault, its options, whether the rebuild is given up)

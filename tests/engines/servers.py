@@ -1,4 +1,7 @@
-"""Start a private PostgreSQL or Redis: on a unix socket, in a folder that nobody else can enter, with no durability."""
+"""Start a private PostgreSQL or Redis: on a unix socket, in a folder that nobody else can enter.
+
+What was committed outlives the server's crash, but not the machine's: nothing waits for a disk.
+"""
 
 import os
 import pwd
@@ -15,11 +18,11 @@ from time import monotonic, sleep
 START_SECONDS = 120
 #: The keeper waits so long for a server's end, twice.
 STOP_SECONDS = 50
+_KEEPERS: dict[Path, "_Keeper"] = {}
 POSTGRESQL_OPTIONS = (
     "listen_addresses=",
     "max_connections=300",
     "fsync=off",
-    "synchronous_commit=off",
     "full_page_writes=off",
     "autovacuum=off",
 )
@@ -58,7 +61,8 @@ def postgresql_server() -> Iterator[Path]:
         init = [programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "-E", "UTF8"]
         serve = [programs / "postgres", "-D", folder / "data", "-c", f"unix_socket_directories={folder}"]
         options = [word for option in POSTGRESQL_OPTIONS for word in ("-c", option)]
-        words = f"{_quoted([*init, '--locale', 'C', '--no-sync'])} && exec {_quoted([*serve, *options])}"
+        begin = f"[ -e data/PG_VERSION ] || {_quoted([*init, '--locale', 'C', '--no-sync'])}"
+        words = f"{{ {begin}; }} && exec {_quoted([*serve, *options])}"
         # It refuses to run as root. setpriv keeps the keeper's word that it dies with it.
         become = ["setpriv", "--reuid", owner, "--regid", owner, "--init-groups", "--pdeathsig", "keep"]
         command = [*(become if os.geteuid() == 0 else []), "sh", "-c", words]
@@ -75,13 +79,33 @@ def postgresql_server() -> Iterator[Path]:
 
 
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """Run an empty Redis; yields its URL for Celery."""
+def redis_server(*, appendonly: bool = False) -> Iterator[str]:
+    """Run an empty Redis; yields its URL for Celery. With `appendonly` a crash loses the last second at most."""
+    from redis import Redis
+    from redis.exceptions import ConnectionError as NotThere
+
     with _folder(pwd.getpwuid(os.geteuid()).pw_name) as folder:
         socket = folder / "redis.sock"
-        command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
-        with _kept(folder, "TERM", command, socket.exists):
+        kept = ["--save", "", "--appendonly", "yes" if appendonly else "no"]
+        command = ["redis-server", "--port", "0", "--unixsocket", str(socket), *kept]
+
+        def answers() -> bool:
+            try:
+                with Redis(unix_socket_path=str(socket)) as client:
+                    return bool(client.ping())
+            except NotThere:
+                return False
+
+        with _kept(folder, "KILL", command, answers):
             yield f"redis+socket://{socket}"
+
+
+def crash(folder: Path) -> None:
+    """End the server in `folder` as a crash does, start it again on what it left there, and wait until it answers.
+
+    PostgreSQL is shut down at once (SIGQUIT), Redis is killed.
+    """
+    _KEEPERS[folder].crash()
 
 
 def _is_user(name: str) -> bool:
@@ -110,22 +134,53 @@ def _folder(owner: str) -> Iterator[Path]:
 @contextmanager
 def _kept(folder: Path, ends: str, command: list[str], ready: Callable[[], bool]) -> Iterator[None]:
     """Run `command` under a keeper until the end of the block, which begins once it is `ready`."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-I", str(Path(__file__).with_name("keeper.py")), str(folder), ends, *command],
-        stdin=subprocess.PIPE,
-        # Ctrl-C is for the tests: they end first.
-        start_new_session=True,
-    )
-    assert keeper.stdin is not None
+    keeper = _KEEPERS[folder] = _Keeper(folder, ends, command, ready)
     try:
-        ends_at = monotonic() + START_SECONDS
-        while not ready():
-            log = folder / "log"
-            said = log.read_text(errors="replace")[-2000:] if log.exists() else "nothing"
-            assert keeper.poll() is None, f"{command[0]} didn't start; it said: {said}"
-            assert monotonic() < ends_at, f"{command[0]} didn't start in {START_SECONDS} s; it said: {said}"
-            sleep(0.05)
+        keeper.wait()
         yield
     finally:
-        keeper.stdin.close()
-        keeper.wait(STOP_SECONDS)
+        del _KEEPERS[folder]
+        keeper.end()
+
+
+class _Keeper:
+    """The process that keeps one server."""
+
+    def __init__(self, folder: Path, ends: str, command: list[str], ready: Callable[[], bool]) -> None:
+        self._name = command[0]
+        self._log = folder / "log"
+        self._ready = ready
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(Path(__file__).with_name("keeper.py")), str(folder), ends, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Ctrl-C is for the tests: they end first.
+            start_new_session=True,
+        )
+
+    def wait(self) -> None:
+        """Wait until the server is ready."""
+        ends_at = monotonic() + START_SECONDS
+        while not self._ready():
+            said = self._log.read_text(errors="replace")[-2000:] if self._log.exists() else "nothing"
+            assert self._process.poll() is None, f"{self._name} didn't start; it said: {said}"
+            assert monotonic() < ends_at, f"{self._name} didn't start in {START_SECONDS} s; it said: {said}"
+            sleep(0.05)
+
+    def crash(self) -> None:
+        """Crash the server, and wait until it is ready again."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        # The old one is gone then.
+        assert self._process.stdout.readline() == b"\n", f"{self._name} ended by itself"
+        self.wait()
+
+    def end(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(STOP_SECONDS)
+        self._process.stdout.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import closing, suppress
+from http import HTTPStatus
 
 from egress.wire.messages import Done, NodeJoin, NodeJoined, NodeReport, NodeSync, NodeSyncRequest, Route
 from tests.wirelevel import Broken, Line, Refused
@@ -31,6 +32,11 @@ class PlayedNode:
                 try:
                     self._token = (await line.call("nodes/join", join_token, join, NodeJoined)).token
                 except Broken:
+                    await asyncio.sleep(PAUSE_SECONDS)
+                except Refused as error:
+                    if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                        raise
+                    # Its database is away.
                     await asyncio.sleep(PAUSE_SECONDS)
         with closing(Line(*self._where)) as poll, closing(Line(*self._where)) as report:
             async with asyncio.TaskGroup() as both:

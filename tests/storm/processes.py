@@ -1,11 +1,11 @@
-"""The control plane's processes: three web servers on one socket, three workers, two schedulers; and who kills them."""
+"""The control plane's processes: three web servers on one socket, three workers, two schedulers; and who kills some."""
 
 import os
 import random
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from signal import SIGKILL
 from time import monotonic, sleep
@@ -19,7 +19,8 @@ UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "-
 WORKER = ("worker", "--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
 BEAT = ("beat", "--scheduler", "celery.beat:Scheduler", "--pidfile", "", "--loglevel", "WARNING")
 TICK_SECONDS = 0.1
-#: Between two kills: from, to.
+START_SECONDS = 120
+#: Between two blows: from, to.
 PAUSE_SECONDS = (1, 3)
 
 
@@ -41,37 +42,51 @@ class ControlPlane:
             **{f"scheduler-{number}": Part(command=(*CELERY, *BEAT)) for number in range(2)},
         }
         self._dice = random.Random(seed)  # noqa: S311  # no secret hangs on it
-        self._next_kill_at = 0.0
+        self._next_blow_at = 0.0
         self.killed: Counter[str] = Counter()
 
     def start(self, settings: Mapping[str, str]) -> None:
-        """Start everything; `settings` are environment variables."""
+        """Start everything, and wait until workers work; `settings` are environment variables."""
         self._environment |= settings
         for name, part in self._commands.items():
             self._parts.start(name, part, self._environment)
+        workers = [self._parts.log(name) for name in self._commands if name.startswith("worker")]
+        self.wait(
+            lambda: all(" ready." in log.read_text() for log in workers),
+            lambda: "all workers",
+            limit_seconds=START_SECONDS,
+        )
 
     def stop(self) -> None:
         """End everything."""
         self._parts.stop_all(last=())
         self._listener.close()
 
-    def wait(self, done: Callable[[], bool], what: Callable[[], str], *, limit_seconds: float, kills: int = 0) -> None:
-        """Wait for `done`; meanwhile kill so many processes, one after the other, and start each again.
+    def wait(
+        self,
+        done: Callable[[], bool],
+        what: Callable[[], str],
+        *,
+        limit_seconds: float,
+        blows: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        """Wait for `done`; meanwhile strike all `blows`, one after the other in an order of the dice.
 
         `what` says what was waited for, and how far it came.
         """
         ends_at = monotonic() + limit_seconds
-        while kills or not done():
+        left = self._dice.sample(blows, len(blows))
+        while left or not done():
             assert monotonic() < ends_at, f"waited {limit_seconds} s for {what()}"
-            if kills and monotonic() > self._next_kill_at:
-                self._kill_one()
-                kills -= 1
-                self._next_kill_at = monotonic() + self._dice.uniform(*PAUSE_SECONDS)
+            if left and monotonic() > self._next_blow_at:
+                left.pop()()
+                self._next_blow_at = monotonic() + self._dice.uniform(*PAUSE_SECONDS)
             # Nothing may end by itself.
             assert not self._parts.dead()
             sleep(TICK_SECONDS)
 
-    def _kill_one(self) -> None:
+    def kill_one(self) -> None:
+        """Kill one of the processes, whichever, and start it again."""
         name = self._dice.choice(sorted(self._commands))
         self._parts.stop(name, how=SIGKILL)
         self._parts.start(name, self._commands[name], self._environment)

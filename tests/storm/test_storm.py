@@ -1,13 +1,14 @@
-"""Many apps at once on PostgreSQL and Redis, while the provider fails and processes are killed: two gateways each.
+"""Many apps at once, while the provider fails and processes, PostgreSQL and Redis are killed: two gateways each.
 
 50 PUTs ──▶ 3 web ──▶ PostgreSQL, Redis ──▶ 3 workers ──▶ the lab's cloud over TLS, every tenth request fails
 3 nodes and 100 gateways, played at wire level ──▶ 3 web            2 schedulers
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -25,6 +26,7 @@ from egress.control.models import (
 )
 from portal.accounts.models import ApiToken
 from tests.contract.cloudlab import TOKEN, Certificates, CloudLab, Server, running
+from tests.engines.servers import crash, redis_server
 from tests.factories import make_app, make_cluster_and_token, make_team, make_user
 from tests.storm.cloud import CREATION, LAYOUT, Deck, Hypervisor
 from tests.storm.customers import Customer
@@ -35,12 +37,42 @@ pytestmark = [
     pytest.mark.parametrize("database_engine", ["postgresql"], indirect=True),
     pytest.mark.django_db(transaction=True),
     pytest.mark.postgres,
+    pytest.mark.redis,
     pytest.mark.timeout(1500),
 ]
 
 NODES = 3
 #: Generous: twelve apps take half a minute on a quiet machine.
 LIMIT_SECONDS = 600
+
+
+@dataclass
+class Crashes:
+    """What happens to the two servers on which all hangs. `done` counts."""
+
+    database: Path
+    broker: Path
+    done: Counter[str] = field(default_factory=Counter)
+
+    def one_of_each(self) -> list[Callable[[], None]]:
+        return [self.crash_database, self.crash_broker, self.empty_broker]
+
+    def crash_database(self) -> None:
+        """Cut all connections and transactions; what was committed is there afterwards."""
+        crash(self.database)
+        connection.close()
+        self.done["database"] += 1
+
+    def crash_broker(self) -> None:
+        """Lose at most the messages of the last second."""
+        crash(self.broker)
+        self.done["broker"] += 1
+
+    def empty_broker(self) -> None:
+        """Lose all messages, those in workers' hands as well."""
+        shutil.rmtree(self.broker / "appendonlydir")
+        crash(self.broker)
+        self.done["broker, emptied"] += 1
 
 
 @dataclass
@@ -55,9 +87,10 @@ class Storm:
     customer: Customer
     nodes: list[PlayedNode]
     faults: Deck
+    crashes: Crashes
 
     def ride(self, kind: str, state: str, *, kills: int) -> dict[str, Any]:
-        """Wish for `kind` for all apps at once, kill meanwhile, and return all egresses once all are in `state`."""
+        """Wish for `kind` for all apps at once, strike meanwhile, and return all egresses once all are in `state`."""
         begun = monotonic()
 
         async def wish() -> dict[str, dict[str, Any]]:
@@ -65,11 +98,12 @@ class Storm:
             return await self.customer.repeat_until(self.apps, kind, state)
 
         wished: Future[dict[str, dict[str, Any]]] = self.server.begin(wish())
-        self.plane.wait(wished.done, lambda: f"all {state}: {statuses()}", limit_seconds=LIMIT_SECONDS, kills=kills)
+        blows = [*[self.plane.kill_one] * kills, *self.crashes.one_of_each()]
+        self.plane.wait(wished.done, lambda: f"all {state}: {statuses()}", limit_seconds=LIMIT_SECONDS, blows=blows)
         self.plane.wait(settled, lambda: f"all settled: {statuses()}", limit_seconds=LIMIT_SECONDS)
         print(  # noqa: T201  # what a reader of a run that failed wants
             f"{state} after {monotonic() - begun:.1f} s; answers {dict(self.customer.answers)}, "
-            f"killed {dict(self.plane.killed)}, faults {dict(self.faults.struck)}"
+            f"killed {dict(self.plane.killed + self.crashes.done)}, faults {dict(self.faults.struck)}"
         )
         return wished.result()
 
@@ -90,7 +124,16 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def storm_of(server: Server, tmp_path: Path, redis: str, seed: int) -> Iterator[Callable[..., Storm]]:
+def broker() -> Iterator[str]:
+    """Run a Redis that keeps its messages on disk, as one in production should."""
+    with redis_server(appendonly=True) as url:
+        yield url
+
+
+@pytest.fixture
+def storm_of(
+    server: Server, tmp_path: Path, broker: str, postgresql: dict[str, Any], seed: int
+) -> Iterator[Callable[..., Storm]]:
     """Return what starts a storm."""
     cleanup: list[Callable[[], object]] = []
 
@@ -108,7 +151,7 @@ def storm_of(server: Server, tmp_path: Path, redis: str, seed: int) -> Iterator[
         environment = {
             "DJANGO_SETTINGS_MODULE": settings,
             "DATABASE_URL": f"postgres:///{connection.settings_dict['NAME']}",
-            "CELERY_BROKER_URL": redis,
+            "CELERY_BROKER_URL": broker,
             "DIGITALOCEAN_TOKEN": TOKEN,
             "DIGITALOCEAN_API_URL": lab.url,
             "DIGITALOCEAN_CA_FILE": str(lab.certificates.ca_file),
@@ -122,7 +165,8 @@ def storm_of(server: Server, tmp_path: Path, redis: str, seed: int) -> Iterator[
             running_node = server.begin(node.run(join_token))
             cleanup.append(running_node.cancel)
         customer = Customer(plane.where, token)
-        return Storm(server, lab, hypervisor, plane, [str(row.pk) for row in rows], customer, nodes, faults)
+        crashes = Crashes(Path(postgresql["HOST"]), Path(broker.removeprefix("redis+socket://")).parent)
+        return Storm(server, lab, hypervisor, plane, [str(row.pk) for row in rows], customer, nodes, faults, crashes)
 
     yield start
     for clean in reversed(cleanup):
@@ -148,7 +192,7 @@ def moved_twice() -> list[str]:
     ("apps", "kills", "settings"),
     [
         # Short leases: a killed worker's apps wait for less.
-        pytest.param(12, 3, "tests.storm.settings", id="12-apps"),
+        pytest.param(12, 2, "tests.storm.settings", id="12-apps"),
         pytest.param(50, 15, "portal.config.settings", id="50-apps", marks=pytest.mark.full),
     ],
 )

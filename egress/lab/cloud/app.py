@@ -252,9 +252,10 @@ class CloudApi:
         return JSONResponse({"droplet": views.droplet_view(self._droplet(request))})
 
     async def _delete(self, request: Request) -> Response:
-        droplet = self._droplet(request)
-        self._state.remove(droplet)
-        self._work.destroy(droplet)
+        droplet, fault = self._droplet(request), request.state.fault
+        if fault is None or fault.kind != "stuck":
+            self._state.remove(droplet)
+            self._work.destroy(droplet)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     async def _delete_by_tag(self, _: Request) -> Response:

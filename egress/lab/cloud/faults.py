@@ -9,8 +9,8 @@ from typing import Literal, get_args
 #: 5xx, with nothing done or all done. dropped_before, dropped: the connection breaks without an answer, with nothing
 #: done or all done. late: 504 at once, and all is done later. no_capacity: 422. token_refused: 401.
 #: What becomes of what a request begins. slow_work: it takes longer. stuck: it doesn't end, a new Droplet stays new
-#: and without addresses, until the cloud gives up. dead_boot: it ends well, but no system comes up. same_host: a new
-#: Droplet lands on the host of the one created before it.
+#: and without addresses, until the cloud gives up; a deletion is accepted and never done. dead_boot: it ends well, but
+#: no system comes up. same_host: a new Droplet lands on the host of the one created before it.
 FaultKind = Literal[
     "slow",
     "rate_limited",
@@ -31,10 +31,11 @@ Operation = Literal["create", "list", "get", "delete", "action", "action_status"
 #: What can befall a Droplet at once, without any request: it loses its power; its system freezes.
 DROPLET_FAULTS = ("power_loss", "hang")
 MAX_FAULTS = 1_000
-#: What these can be aimed at: what begins something, or creations. The others strike anything.
+#: What these can be aimed at: what begins or ends something, or creations. The others strike anything.
 _BEGINNINGS = ("create", "action")
 _OPERATIONS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("late", "slow_work", "stuck", "dead_boot"), _BEGINNINGS),
+    **dict.fromkeys(("late", "slow_work", "dead_boot"), _BEGINNINGS),
+    "stuck": (*_BEGINNINGS, "delete"),
     "same_host": ("create",),
 }
 

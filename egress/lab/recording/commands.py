@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from egress.lab import world
 from egress.lab.arguments import Arguments, take
 from egress.lab.cloud.faults import Faults
 from egress.lab.containers import MAX_CONTAINERS
 from egress.lab.control import Command, Send
 from egress.lab.errors import LabError, Unknown
 from egress.lab.fault_commands import FaultCommands
+from egress.lab.status import droplet_status, lab_status, node_status
 
 from .agents import RecordedNode
 from .droplets import RecordedDroplets
@@ -24,8 +24,10 @@ _IMPOSSIBLE = (
     "expose",
     "agent",
     "agent-log",
+    "bypass",
     "mark",
     "observed",
+    "droplet-fault",
     "console",
     "container-log",
 )
@@ -74,29 +76,13 @@ class RecordedCommands:
     async def _status(self, arguments: Arguments, _: Send) -> Any:
         take(arguments)
         return {
-            "lab": {
-                "since": self._began,
-                "simulated": self._reason,
-                "boots_with": "nothing: simulated",
-                "observer": world.OBSERVER_ADDRESS,
-                "service": f"{world.SERVICE_ADDRESS}:{world.SERVICE_PORT}",
-                "metadata": world.METADATA_ADDRESS,
-            },
+            "lab": {**lab_status(self._began, boots_with="nothing: simulated"), "simulated": self._reason},
             "nodes": [_node_status(node) for node in self._nodes.values()],
             "containers": [
                 {"name": name, "namespace": namespace, "node": node, "address": "", "id": "", "netns": ""}
                 for name, (namespace, node) in sorted(self._containers.items())
             ],
-            "droplets": [
-                {
-                    "id": machine.id,
-                    "name": machine.name,
-                    "public_address": machine.public_address,
-                    "private_address": machine.private_address,
-                    "state": "on" if on else "off",
-                }
-                for machine, on in self._droplets.all()
-            ],
+            "droplets": [droplet_status(machine, running=on) for machine, on in self._droplets.all()],
         }
 
     async def _start_container(self, arguments: Arguments, _: Send) -> Any:
@@ -143,13 +129,5 @@ class RecordedCommands:
 
 
 def _node_status(node: RecordedNode) -> Any:
-    return {
-        "name": node.name,
-        "network": node.node.network,
-        "public_address": node.node.public_address,
-        "private_address": node.node.private_address,
-        "agent": "recording",
-        "agent_pid": None,
-        "agent_restarts": 0,
-        "recorded": node.recorded,
-    }
+    status = node_status(node.node, agent="recording", agent_pid=None, agent_restarts=0)
+    return {**status, "recorded": node.recorded}

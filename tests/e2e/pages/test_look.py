@@ -121,6 +121,25 @@ def test_other_pages(open_page: Open, crew: rows.Crew, scheme: str) -> None:
             assert violations(page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_while_changes_wait(open_page: Open, crew: rows.Crew, scheme: str) -> None:
+    app = rows.app(crew)
+    rows.bring(app, "provisioning", by=crew.owner)
+    installation.hold(reason="a backup was restored")
+    page = open_page(log_in_as=crew.owner.email, color_scheme=scheme)
+    for path in ("/", f"/apps/{app.pk}/"):
+        page.goto(path)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.locator(".notice.held").is_visible()
+            assert overflow(page) == []
+            assert violations(page) == []
+
+    # The open page learns by itself that it is over.
+    installation.resume()
+    page.wait_for_selector(".notice.held", state="detached")
+
+
 @pytest.mark.parametrize("dialog", ["enable", "disable"])
 def test_dialogs(open_page: Open, crew: rows.Crew, dialog: str) -> None:
     app = rows.app(crew)

@@ -30,6 +30,8 @@ LOST_ANSWER = "lost_answer"
 #: The call was carried out, and its answer doesn't come.
 HANG = "hang"
 HANG_SECONDS = 30
+#: The call is accepted, and nothing is done.
+IGNORED = "ignored"
 #: The call raises what no provider may raise.
 BUG = "bug"
 
@@ -139,8 +141,9 @@ class FileCloud:
             return [_server(data) for data in state["servers"] if tag in data["tags"]]
 
     def delete(self, server_id: str) -> None:
-        with self._call("delete") as (state, _):
-            state["servers"] = [data for data in state["servers"] if data["id"] != server_id]
+        with self._call("delete") as (state, fault):
+            if fault != IGNORED:
+                state["servers"] = [data for data in state["servers"] if data["id"] != server_id]
 
     def power_cycle(self, server_id: str) -> str:
         raise NotImplementedError

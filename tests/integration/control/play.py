@@ -197,8 +197,8 @@ class Play:
 
     def check(self) -> None:
         """Require the end that every crash must leave: a pair that serves, or nothing."""
-        # A worker that died at the very last has left its lease.
-        self.work()
+        # A worker that died at the very last has left its lease; the one that looks now lives.
+        self.prepare(self.work)
         servers = self.servers()
         assignment = self.fleet.assignment
         assert assignment.app.assignments.count() == 1

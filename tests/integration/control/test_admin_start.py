@@ -10,9 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from egress.control import clock
-from egress.control.models import Assignment, Health, Node, NodeStatus
+from egress.control import clock, events
+from egress.control.models import Assignment, Event, Gateway, Health, Node, NodeStatus
 from egress.control.services import egress_enable
+from portal.accounts.models import User
 from tests.factories import make_app, make_node, make_user
 
 from .fleet import Fleet
@@ -36,6 +37,7 @@ def test_a_fleet_that_is_well_needs_no_look(admin_client: Client, fleet: Fleet) 
         "gateways": (2, 0),
         "nodes": (2, 0),
         "stray servers": (0, 0),
+        "security events": (0, 0),
         "installations": (1, 0),
     }
     assert all(section.rows == () for section in sections.values())
@@ -117,6 +119,35 @@ def test_it_asks_as_often_for_many_rows_as_for_few(admin_client: Client, fleet: 
     # What is looked up once in a process, such as content types, is no part of it.
     admin_client.get(START)
     assert asked() == asked()
+
+
+def test_a_security_event_needs_a_look_until_somebody_says_that_it_was_looked_into(
+    admin_client: Client, admin_user: User, fleet: Fleet
+) -> None:
+    fleet.bring_up()
+    row = events.record(Event.Kind.SECURITY, "gateway.credential", on=fleet.gateways()[0], reason="a copy is in use")
+    section = _sections(admin_client)["security events"]
+    assert _counts(section) == {"Security, not looked into": 1}
+    assert [shown.matter for shown in section.rows] == [f"{fleet.app.name} A: a copy is in use"]
+    listed = admin_client.get(section.figures[0].url).context["cl"].result_list
+    assert list(listed) == [row]
+
+    admin_client.post(reverse("admin:control_event_seen_this", args=[row.pk]), {"confirmed": "yes"})
+    row.refresh_from_db()
+    assert (row.seen_by, row.seen_at is None) == (admin_user, False)
+    assert _sections(admin_client)["security events"].waiting == 0
+
+
+def test_a_server_that_the_provider_does_not_delete_comes_with_what_to_do(admin_client: Client, fleet: Fleet) -> None:
+    fleet.bring_up()
+    stuck = fleet.gateways()[0]
+    longer = clock.now() - timedelta(hours=2)
+    Gateway.objects.filter(pk=stuck.pk).update(provisioning_status="deleting", status_since=longer)
+    section = _sections(admin_client)["gateways"]
+    assert _counts(section) == {"Isn't deleted by the provider": 1}
+    (row,) = section.rows
+    assert f"server {stuck.server_id} is still there" in row.matter
+    assert "in the provider's console" in row.matter
 
 
 def test_staff_sees_only_what_it_may_see(fleet: Fleet) -> None:

@@ -3,12 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
 from egress.control import agents, clock
 from egress.control.enrolment import enrolment_secret
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.models import Assignment, Cluster, Event, Gateway, Node
-from egress.control.services import egress_disable, egress_enable, node_remove
+from egress.control.services import egress_disable, egress_enable, gateway_rebuild, node_remove
 from egress.wire.messages import GatewayEnrol, GatewaySyncRequest, NodeJoin, NodeJoined, NodeReport, NodeSyncRequest
 from tests.factories import make_cluster_and_token, make_user
 
@@ -122,6 +123,55 @@ def test_enrolment_again_inside_the_window_replaces_the_credential(booting: Flee
     with pytest.raises(Unauthorized):
         agents.gateway_clients(token=old, message=asked)
     assert agents.gateway_clients(token=new, message=asked).clients == ("10.110.0.21", "10.110.0.22")
+
+
+def alarms() -> list[tuple[str, str]]:
+    return list(Event.objects.filter(kind="security").order_by("id").values_list("subject", "new"))
+
+
+def test_a_second_enrolment_is_told_and_so_is_who_goes_on_with_the_first_credential(booting: Fleet) -> None:
+    gateway = booting.gateways()[0]
+    old = enrol(gateway)
+    assert alarms() == []
+    enrol(gateway)
+    assert alarms() == [("gateway.credential", "replaced")]
+    Gateway.objects.filter(pk=gateway.pk).update(token_at=clock.unmoved() - timedelta(hours=1))
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            agents.gateway_clients(token=old, message=GatewaySyncRequest(applied_revision=0, wait_seconds=0))
+    assert alarms() == [("gateway.credential", "replaced"), ("gateway.credential", "retired, yet used")]
+
+
+def test_an_enrolment_after_a_rebuild_is_no_alarm(fleet: Fleet) -> None:
+    fleet.bring_up()
+    gateway_rebuild(gateway=fleet.gateways()[0], actor=fleet.user)
+    for _ in range(4):
+        fleet.step()
+        fleet.nodes_follow()
+        fleet.lay_anew()
+    assert fleet.gateways()[0].provisioning_status == "booting"
+    enrol(fleet.gateways()[0])
+    assert alarms() == []
+
+
+def test_a_secret_that_is_used_from_elsewhere_or_too_late_is_told_once_an_hour(
+    booting: Fleet, settings: Settings
+) -> None:
+    gateway = booting.gateways()[0]
+    for _ in range(3):
+        with pytest.raises(WrongAddress):
+            enrol(gateway, address="192.0.2.66")
+    assert alarms() == [("gateway.enrolment", "from elsewhere")]
+    assert "192.0.2.66" in Event.objects.get(kind="security").reason
+    settings.CLOCK_OFFSET_SECONDS += 3_601
+    for _ in range(3):
+        with pytest.raises(WindowClosed):
+            enrol(gateway)
+    assert alarms()[1:] == [("gateway.enrolment", "outside its window")]
+    # A wrong secret says nothing about this gateway.
+    with pytest.raises(Unauthorized):
+        enrol(gateway, secret="sge_wrong", address="192.0.2.66")
+    assert len(alarms()) == 2
 
 
 def test_the_window_closes_with_time_and_with_readiness(booting: Fleet) -> None:

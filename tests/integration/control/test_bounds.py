@@ -18,7 +18,7 @@ from django.db import connection
 from egress.control import agent_api
 from egress.control.enrolment import enrolment_secret
 from egress.control.guard import FAILURES, REQUESTS
-from egress.control.models import Cluster, Gateway
+from egress.control.models import Cluster, Event, Gateway
 from egress.control.services import egress_enable
 from egress.control.watch import Watcher
 from egress.wire.codec import decode, encode
@@ -80,6 +80,9 @@ def test_who_guesses_tokens_is_told_to_wait_before_anything_is_looked_up(
     with django_assert_num_queries(0):
         assert refusal(call("nodes/report", REPORT, token="sgn_guess-4")) == (429, "too_many_requests")
     assert refusal(call("nodes/join", REPORT, token="sgj_guess")) == (429, "too_many_requests")
+    alarm = Event.objects.get(kind="security")
+    assert (alarm.subject, alarm.new) == ("agents.guessing", "held up")
+    assert "127.0.0.1" in alarm.reason
     # Elsewhere, nobody has guessed.
     assert call("nodes/report", REPORT, token=TOKEN, address="192.0.2.9")[0] == 200
 

@@ -21,7 +21,7 @@ from egress.control.plan import Act
 from egress.control.steps import MAX_MOVES
 
 from . import crash_sites
-from .cloud import BUG, FileCloud
+from .cloud import BUG, IGNORED, FileCloud
 from .crash_worker import Worker
 from .fleet import make_fleet
 from .play import MAX_DEATHS, Kill, Play
@@ -52,6 +52,20 @@ def disable(play: Play) -> None:
     play.bring_up()
     play.disable()
     play.until(play.is_released)
+
+
+def servers_are_not_deleted(play: Play) -> None:
+    """The provider accepts deletions and doesn't carry them out: the customer is let go, and they are tried on."""
+    play.bring_up()
+    play.fleet.cloud.fail("delete", IGNORED, times=1_000)
+    play.disable()
+    play.until(lambda: play.statuses() == ["deleting", "deleting"])
+    play.sleep(play.settings.EGRESS_DELETION_STUCK_SECONDS)
+    play.until(play.is_released)
+    assert len(play.servers()) == 2
+    play.fleet.cloud.heal()
+    play.sleep(300)
+    play.until(lambda: not play.servers() and not play.fleet.gateways())
 
 
 def refused_at_last(play: Play) -> None:
@@ -284,6 +298,7 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         enable,
         enable_in_short_runs,
         disable,
+        servers_are_not_deleted,
         refused_at_last,
         boot_fails,
         server_disappears,
@@ -342,6 +357,7 @@ POINTS: dict[str, tuple[str, ...]] = {
         "delete:commit-_move",
         "finish:commit-_finish",
     ),
+    "servers_are_not_deleted": ("finish:commit-_finish", "delete:delete", "delete:commit-_move"),
     "refused_at_last": (
         "create:commit-_after_provider_error",
         "egress_retry:commit-egress_retry",

@@ -7,6 +7,7 @@ from django.test import TestCase
 from pytest_django import Settings
 
 from egress.control import naming, tasks
+from egress.control.lease import Lease
 from egress.control.models import AssignmentStatus, Event
 from egress.control.services import egress_enable
 from portal.config import celery_app
@@ -79,6 +80,23 @@ def test_every_scheduled_task_exists() -> None:
     celery_app.loader.import_default_modules()
     scheduled = {entry["task"] for entry in celery_app.conf.beat_schedule.values()}
     assert scheduled <= set(celery_app.tasks)
+
+
+def test_a_settled_row_whose_worker_died_is_found_and_given_back(
+    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.bring_up()
+    assert fleet.assignment.due_at is None
+    # A message that came twice: a worker takes the row, and dies.
+    Lease.acquire(fleet.assignment.pk)
+    sent: list[str] = []
+    monkeypatch.setattr(celery_app, "send_task", lambda _name, arguments, **_: sent.extend(arguments))
+    settings.CLOCK_OFFSET_SECONDS += settings.EGRESS_LEASE_SECONDS + 1
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        tasks.sweep()
+    assert sent == [str(fleet.assignment.pk)]
+    tasks.reconcile_assignment(sent[0])
+    assert (fleet.assignment.lease_until, fleet.assignment.due_at) == (None, None)
 
 
 def test_no_task_outlives_a_lease_or_is_delivered_again_while_it_runs(settings: Settings) -> None:

@@ -17,8 +17,8 @@ from .fleet import Fleet
 DETAIL = "network pods: containers' packets to the internet pass by this node's netfilter"
 
 
-def report(fleet: Fleet, node: Node, *, containers: dict[str, int], dataplane: Any = "unsupported") -> None:
-    message = NodeReport(boot_id="boot", agent_version="1", dataplane=dataplane, detail=DETAIL, containers=containers)
+def report(fleet: Fleet, node: Node, *, dataplane: Any = "unsupported", **counts: dict[str, int]) -> None:
+    message = NodeReport(boot_id="boot", agent_version="1", dataplane=dataplane, detail=DETAIL, **counts)
     agents.node_report(token=f"node-token-{node.name}", message=message)
 
 
@@ -90,6 +90,32 @@ def test_operators_find_it_among_what_needs_attention_with_the_reason(fleet: Fle
     assert [each.name for each in Node.objects.filter(concern.where)] == [node.name]
     event = node.cluster.nodes.get(pk=node.pk)
     assert (event.health, event.detail) == ("unhealthy", DETAIL)
+
+
+def test_a_container_from_before_the_network_was_mended_holds_its_app_up_until_it_is_gone(fleet: Fleet) -> None:
+    namespace, node = fleet.app.namespace, fleet.nodes[-1]
+    distribute(fleet, containers={namespace: 2})
+    report(fleet, node, containers={namespace: 2}, in_doubt={namespace: 1}, dataplane="ok")
+    assert fleet.step().status == AssignmentStatus.DISTRIBUTING
+    assert egress_view(fleet.app).uncovered_nodes == (node.name,)
+    assert egress_overviews([fleet.app])[0].uncovered_nodes == (node.name,)
+    assert waits_for(fleet.assignment) == f"nodes: {node.name} (has containers in doubt)"
+    (concern,) = [each for each in attention.node_concerns() if each.key == "doubt"]
+    assert [each.name for each in Node.objects.filter(concern.where)] == [node.name]
+
+    before = fleet.assignment.due_at
+    report(fleet, node, containers={namespace: 1}, dataplane="ok")
+    assert fleet.assignment.due_at != before
+    assert fleet.step().status == AssignmentStatus.ACTIVE
+    assert egress_view(fleet.app).uncovered_nodes == ()
+    assert not Node.objects.filter(concern.where).exists()
+
+
+def test_a_container_in_doubt_of_another_app_holds_nobody_else_up(fleet: Fleet) -> None:
+    distribute(fleet, containers={})
+    report(fleet, fleet.nodes[-1], containers={"other": 1}, in_doubt={"other": 1}, dataplane="ok")
+    assert fleet.step().status == AssignmentStatus.ACTIVE
+    assert egress_view(fleet.app).uncovered_nodes == ()
 
 
 def test_an_app_on_shared_addresses_is_nobodys_concern_there(fleet: Fleet) -> None:

@@ -9,7 +9,9 @@ from django.core.management import call_command
 from django.test import Client
 from openapi_core import OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
+from pytest_django import Settings
 
+from egress.control import installation
 from egress.control.errors import EgressError, NothingToRetry, TransitionConflict
 from egress.control.models import App, Assignment, Event, Gateway, Wish
 from tests.integration.portal import rows
@@ -50,7 +52,7 @@ def test_description_is_current(tmp_path: Path) -> None:
 def test_app_without_dedicated_egress(api: Api, app: App) -> None:
     assert api("GET", f"apps/{app.pk}/egress") == (
         200,
-        {"type": "AUTOASSIGN", "dedicated_ips": [], "state": "off", "error": None},
+        {"type": "AUTOASSIGN", "dedicated_ips": [], "state": "off", "error": None, "simulated": False},
     )
 
 
@@ -227,3 +229,23 @@ def test_slash_at_the_end_is_ones_own_choice(crew: rows.Crew, app: App, path: st
     client = Client(headers={"Authorization": f"Token {rows.token(crew)[1]}"})
 
     assert client.get(f"/api/v1/{path.format(id=app.pk)}").status_code == 200
+
+
+def test_a_wish_during_a_hold_is_noted_and_says_what_it_waits_for(api: Api, crew: rows.Crew, app: App) -> None:
+    calm = rows.app(crew, "calm")
+    rows.bring(calm, "active", by=crew.owner)
+    installation.hold(reason="a backup was restored")
+
+    status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP"})
+
+    waits = {"code": "stands_still", "message": installation.CHANGES_WAIT}
+    assert (status, egress["state"], egress["error"]) == (200, "provisioning", waits)
+    _, listed = api("GET", "apps/")
+    assert {each["name"]: each["egress"]["error"] for each in listed["results"]} == {"calm": None, "shop-api": waits}
+    installation.resume()
+    assert api("GET", f"apps/{app.pk}/egress")[1]["error"] is None
+
+
+def test_a_simulated_egress_is_marked(api: Api, app: App, settings: Settings) -> None:
+    settings.SIMULATED = "no namespaces here"
+    assert api("GET", f"apps/{app.pk}/egress")[1]["simulated"] is True

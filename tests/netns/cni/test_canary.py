@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -179,8 +180,7 @@ def test_why_it_matters_there_an_app_that_is_enabled_goes_on_past_all_rules(runt
     wait_for(lambda: "shop" in (runtime.node.state_dir / "namespaces").read_text(), "the app is enabled")
     wait_for(lambda: "goto pair_1" in in_node(runtime, "nft", "list", "table", "inet", "sluicegate"), "rules stand")
     wire.seen.clear()
-    send = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.80', 7))"
-    subprocess.run(["nsenter", f"--net={NETNS / name}", sys.executable, "-c", send], check=True, timeout=30)
+    subprocess.run(["nsenter", f"--net={NETNS / name}", sys.executable, "-c", SEND], check=True, timeout=30)
     wait_for(lambda: (address, "192.0.2.80") in wire.seen, "the packet is seen outside")
 
 
@@ -207,6 +207,60 @@ def test_a_network_that_changes_is_proven_anew(runtime: Runtime, wire: Wire) -> 
     runtime.conflist["plugins"].pop()
     runtime.install()
     told(runtime, "ok")
+
+
+SEND = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.80', 7))"
+
+
+@pytest.mark.parametrize("runtime", ["ptp"], indirect=True)
+def test_a_container_of_an_unsupported_network_stays_in_doubt_once_it_is_mended(runtime: Runtime, wire: Wire) -> None:
+    """And no other does: not who came before, not who comes after."""
+    runtime.install()
+    runtime.node.start()
+    told(runtime, "ok")
+    before, bad, after = (runtime.container() for _ in range(3))
+    runtime.add(before, namespace="docs")
+    wait_for(lambda: reports(runtime)[-1].containers == {"docs": 1}, "it is counted")
+    # The agent has looked round since.
+    time.sleep(3)
+    stand_on(runtime, "bypass")
+    runtime.install()
+    told(runtime, "unsupported")
+    result = runtime.add(bad, namespace="mail")
+    runtime.conflist["plugins"].pop()
+    runtime.install()
+    assert told(runtime, "ok").in_doubt == {"mail": 1}
+    runtime.add(after, namespace="shop")
+    wait_for(lambda: reports(runtime)[-1].containers == {"docs": 1, "mail": 1, "shop": 1}, "all are counted")
+    assert reports(runtime)[-1].in_doubt == {"mail": 1}
+    # It is so: its packets still go past netfilter.
+    address = result["ips"][0]["address"].split("/")[0]
+    subprocess.run(["nsenter", f"--net={NETNS / bad}", sys.executable, "-c", SEND], check=True, timeout=30)
+    wait_for(lambda: (address, "192.0.2.80") in wire.seen, "the packet is seen outside, untranslated")
+
+    runtime.node.stop(signal.SIGKILL)
+    seen = len(reports(runtime))
+    runtime.node.start()
+    wait_for(lambda: reports(runtime)[seen:] and reports(runtime)[-1].in_doubt == {"mail": 1}, "a new agent knows it")
+    runtime.run("DEL", bad, namespace="mail", previous=result)
+    wait_for(lambda: reports(runtime)[-1].in_doubt == {}, "it is gone, and with it the doubt")
+
+
+@pytest.mark.parametrize("runtime", ["ptp"], indirect=True)
+def test_an_enabled_app_starts_nothing_on_a_network_that_changed_before_it_is_proven(
+    runtime: Runtime, wire: Wire
+) -> None:
+    assert wire
+    runtime.control_plane.publish(route("shop"))
+    runtime.install()
+    runtime.node.start()
+    told(runtime, "ok")
+    assert runtime.add(runtime.container())["ips"]
+    stand_on(runtime, "bypass")
+    runtime.install()
+    with pytest.raises(ChainError) as caught:
+        runtime.add(runtime.container())
+    assert caught.value.answer["code"] in {11, 100}
 
 
 @pytest.mark.parametrize("runtime", ["ptp"], indirect=True)

@@ -177,6 +177,32 @@ def test_releasing_deletes_once_every_node_forgot(fields: dict, expected: Act) -
     assert act(RELEASING, wish=Wish.DISABLED, **fields) == expected
 
 
+STUCK = NOW - timedelta(minutes=31)
+
+
+def test_a_vm_that_the_provider_never_deletes_holds_its_customer_up_for_a_while_only() -> None:
+    stuck, gone = gateway(0, GatewayStatus.DELETING, since=STUCK), gateway(1, GatewayStatus.DELETING)
+    assert act(RELEASING, wish=Wish.DISABLED, nodes=GONE, gateways=(stuck, gone)) == Act.DELETE
+    assert act(RELEASING, wish=Wish.DISABLED, nodes=GONE, gateways=(stuck,)) == Act.FINISH
+    assert act(RELEASING, wish=Wish.DISABLED, nodes=(NodeFacts(),), gateways=(stuck,)) == Act.WAIT
+
+
+def test_what_is_left_of_a_released_pair_is_deleted_and_nothing_else() -> None:
+    stuck = gateway(0, GatewayStatus.DELETING, since=STUCK)
+    step = next_step(facts(AssignmentStatus.RELEASED, wish=Wish.DISABLED, gateways=(gateway(1), stuck)))
+    assert (step.act, step.gateway_id) == (Act.DELETE, A)
+
+
+def test_a_deletion_is_looked_after_once_in_a_run_and_then_ever_more_rarely() -> None:
+    def pause(age: float) -> float:
+        going = gateway(status=GatewayStatus.DELETING, since=NOW - timedelta(seconds=age))
+        step = next_step(facts(RELEASING, wish=Wish.DISABLED, gateways=(going,), polled=frozenset({A})))
+        assert step.act == Act.WAIT
+        return step.wait_seconds
+
+    assert [pause(age) for age in (0, 2, 100, 1500)] == [1.0, 1.0, 50.0, 300.0]
+
+
 def test_a_vm_that_does_not_go_does_not_hold_up_the_other() -> None:
     both = (gateway(0, GatewayStatus.DELETING), gateway(1, GatewayStatus.DELETING))
     step = next_step(facts(RELEASING, wish=Wish.DISABLED, gateways=both, polled=frozenset({A})))
@@ -254,7 +280,7 @@ _GATEWAYS = st.builds(
     id=st.just(A),
     slot=st.just(0),
     status=st.sampled_from([status for status in GatewayStatus if status != GatewayStatus.DELETED]),
-    since=st.sampled_from([NOW, NOW - timedelta(minutes=11)]),
+    since=st.sampled_from([NOW, NOW - timedelta(minutes=11), NOW - timedelta(minutes=31)]),
     addressed=st.booleans(),
     forwarding=st.booleans(),
     acknowledged=st.booleans(),
@@ -297,8 +323,10 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
     if step.act == Act.WAIT:
         assert step.wait_seconds > 0
     if step.act in {Act.BEGIN_DELETE, Act.DELETE} and status != AssignmentStatus.PROVISIONING:
-        assert status == AssignmentStatus.RELEASING
-        assert not targeted or all(node.applied for node in nodes)
+        assert status in {AssignmentStatus.RELEASING, AssignmentStatus.RELEASED}
+        doomed = next(row for row in seen.gateways if row.id == step.gateway_id)
+        forgotten = not targeted or all(node.applied for node in nodes)
+        assert forgotten if status == AssignmentStatus.RELEASING else doomed.status == GatewayStatus.DELETING
     if step.act == Act.DISTRIBUTE:
         assert wish == Wish.ENABLED
         assert all(row.status == GatewayStatus.READY and row.forwarding for row in seen.gateways)

@@ -46,7 +46,7 @@ def test_two_faults_of_a_kind_are_used_up_one_after_the_other() -> None:
     assert faults.waiting() == [{"kind": "slow", "operation": "*", "left": 1}]
 
 
-@pytest.mark.parametrize("kind", ["late", "slow_work", "stuck", "dead_boot"])
+@pytest.mark.parametrize("kind", ["late", "slow_work", "dead_boot"])
 def test_what_strikes_only_beginnings_lets_other_requests_pass(kind: str) -> None:
     faults = Faults()
     faults.inject(kind, count=2)
@@ -54,6 +54,15 @@ def test_what_strikes_only_beginnings_lets_other_requests_pass(kind: str) -> Non
     struck = [faults.take(operation) for operation in ("list", "create", "get", "delete", "action", "create")]
 
     assert [fault and fault.kind for fault in struck] == [None, kind, None, None, kind, None]
+
+
+def test_a_deletion_can_be_stuck_as_well() -> None:
+    faults = Faults()
+    faults.inject("stuck", count=3)
+
+    struck = [faults.take(operation) for operation in ("list", "create", "get", "delete", "action", "delete")]
+
+    assert [fault and fault.kind for fault in struck] == [None, "stuck", None, "stuck", "stuck", None]
 
 
 def test_faults_can_be_cleared() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from egress.gateway.userdata import UserData, gateway_user_data
 from egress.lab.cloud.faults import Faults
+from egress.lab.commands import Commands
 from egress.lab.config import DEFAULT_NODES
 from egress.lab.errors import LabError
 from egress.lab.hypervisor import HypervisorError, Machine
@@ -120,6 +121,12 @@ def test_containers_are_names_that_nodes_report(commands: RecordedCommands) -> N
 def test_who_asks_for_packets_is_told_that_there_are_none(commands: RecordedCommands, name: str) -> None:
     with pytest.raises(LabError, match=r"no packets in it to look at\. No namespaces\."):
         call(commands, name)
+
+
+def test_every_command_of_the_other_lab_is_known_here(commands: RecordedCommands) -> None:
+    # Its rooms are asked for nothing here.
+    other = Commands(*[None] * 7)  # type: ignore[arg-type]
+    assert commands.table().keys() == other.table().keys()
 
 
 def test_status_says_that_it_is_simulated(commands: RecordedCommands) -> None:
