@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from portal.accounts.models import ApiToken, User
 
 from .errors import AppUnknown
+from .failures import LOST
 from .models import (
     App,
     Assignment,
@@ -63,6 +64,8 @@ class DedicatedIp:
     health: str
     provisioning_status: str
     detail: str
+    #: Its server is gone at the provider, and the address may be a stranger's next.
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +244,8 @@ def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
 
 
 def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
-    gone = gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
+    lost = gateway.provisioning_status == GatewayStatus.ERROR and gateway.detail == LOST
+    gone = lost or gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
     return DedicatedIp(
         id=str(gateway.pk),
         ip=gateway.public_address if assignment.placement != Placement.UNCHECKED else None,
@@ -251,6 +255,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
         health=gateway.health,
         provisioning_status=gateway.provisioning_status,
         detail=gateway.detail,
+        lost=lost,
     )
 
 

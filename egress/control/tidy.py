@@ -19,6 +19,7 @@ from egress.provider.base import NotFound, Provider, ProviderError, Server
 from . import breaker, clock, events, installation, naming, quarantine
 from .breaker import DUPLICATE, STRAY
 from .errors import TransitionConflict
+from .failures import LOST
 from .models import AssignmentStatus, Event, Gateway, GatewayStatus
 from .provider_access import provider
 from .transitions import gateway_transition
@@ -120,9 +121,8 @@ def _fail(gateway: Gateway, reason: str) -> None:
     lost = f"gateway_lost: server {gateway.server_id} is gone at the provider"
     try:
         with transaction.atomic():
-            detail = "Its server is gone at the cloud provider, and its address with it."
             gateway_transition(
-                gateway=gateway, to=GatewayStatus.ERROR, reason=f"{lost}: {reason}", detail=detail, forwarding=False
+                gateway=gateway, to=GatewayStatus.ERROR, reason=f"{lost}: {reason}", detail=LOST, forwarding=False
             )
             events.record(Event.Kind.PROVIDER, "provider.lost", on=gateway, old=gateway.server_id, reason=lost)
             wake([gateway.assignment_id])
