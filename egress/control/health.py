@@ -49,6 +49,16 @@ def watch_silence() -> None:
     gateways = Gateway.objects.filter(silent, provisioning_status__in=OBSERVED).select_related("assignment")
     for gateway in gateways[:BATCH]:
         observe_gateway(gateway)
+    for gateway in Gateway.objects.filter(_mute()).select_related("assignment")[:BATCH]:
+        _save(gateway, "gateway.health", Health.UNHEALTHY, "no report since everything went on after a restore")
+
+
+def _mute() -> Q:
+    """Return the condition of gateways in use that were forgotten after a restore and didn't come back."""
+    now = clock.now()
+    window_over = Q(enrolment_until__isnull=True) | Q(enrolment_until__lt=now)
+    silent = Q(reported_at__isnull=True, status_since__lt=now - _silence()) & ~Q(health=Health.UNHEALTHY)
+    return silent & window_over & Q(provisioning_status__in=(GatewayStatus.READY, GatewayStatus.DRAINING))
 
 
 def _silence() -> timedelta:

@@ -243,8 +243,13 @@ def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
     return list({gateway.slot: gateway for gateway in in_order}.values())
 
 
+def is_lost(gateway: Gateway) -> bool:
+    """Say whether a gateway's server is known to be gone, and has not reported since."""
+    return gateway.provisioning_status == GatewayStatus.ERROR and gateway.detail == LOST
+
+
 def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
-    lost = gateway.provisioning_status == GatewayStatus.ERROR and gateway.detail == LOST
+    lost = is_lost(gateway)
     gone = lost or gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
     return DedicatedIp(
         id=str(gateway.pk),

@@ -67,7 +67,9 @@ def tidy() -> None:
     # First the servers, then the rows: a row is there before its server is.
     servers = cloud.list_by_tag(naming.installation_tag())
     owners = filter(None, (naming.gateway_of(server.tags) for server in servers))
-    findings = sort_out(servers, Gateway.objects.select_related("assignment").in_bulk(list(owners)))
+    known = Gateway.objects.select_related("assignment").in_bulk(list(owners))
+    used = _used()
+    findings = sort_out((server for server in servers if server.id not in used), known)
     quarantine.keep(findings.strays)
     _tell_lost(cloud, {server.id for server in servers})
     if installation.why_still():
@@ -79,6 +81,12 @@ def tidy() -> None:
     for stray in quarantine.to_delete():
         if stray.server_id in still_stray and breaker.permit(stray.server_id, STRAY, on=None, reason=str(stray)):
             _delete(cloud, stray.server_id)
+
+
+def _used() -> set[str]:
+    """Return the servers that gateways have, whatever other gateways' tags somebody gave them."""
+    rows = Gateway.objects.exclude(provisioning_status=GatewayStatus.DELETED).exclude(server_id="")
+    return set(rows.values_list("server_id", flat=True))
 
 
 def _is_surplus(gateway: Gateway, server: Server) -> bool:
