@@ -43,7 +43,9 @@ def observe_node(node: Node) -> None:
 
 def watch_silence() -> None:
     """Find nodes and gateways that fell silent, and mark them unhealthy."""
-    silent = Q(reported_at__lt=clock.now() - _silence()) & ~Q(health=Health.UNHEALTHY)
+    now = clock.now()
+    old = Q(reported_at__lt=now - _silence()) | Q(reported_at__gt=now + _silence())
+    silent = old & ~Q(health=Health.UNHEALTHY)
     for node in Node.objects.filter(silent, status=NodeStatus.LIVE)[:BATCH]:
         observe_node(node)
     gateways = Gateway.objects.filter(silent, provisioning_status__in=OBSERVED).select_related("assignment")
@@ -66,7 +68,8 @@ def _silence() -> timedelta:
 
 
 def _stale(reported_at: datetime, now: datetime) -> bool:
-    return now - reported_at > _silence()
+    # A report from the future is from before the clock was set back: nobody knows how old it is.
+    return abs(now - reported_at) > _silence()
 
 
 def _save(row: Gateway | Node, subject: str, new: Health, detail: str) -> None:
