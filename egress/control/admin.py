@@ -275,6 +275,8 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
+    #: The command line wants its id.
+    shown_first: ClassVar[tuple[str, ...]] = ("id",)
     inlines = (EventInline,)
     actions = ("rebuild",)
     actions_detail = ("rebuild_this",)
