@@ -25,6 +25,7 @@ from .admin_base import (
     AttentionFilter,
     EventInline,
     GatewayInline,
+    KeepsHistory,
     ReadOnlyAdmin,
     confirmed,
     each,
@@ -57,7 +58,7 @@ class HexField(forms.IntegerField):
 
 
 @admin.register(Cluster)
-class ClusterAdmin(ModelAdmin):
+class ClusterAdmin(KeepsHistory, ModelAdmin):
     """Clusters: added and edited here; nodes join with the token that the action shows once."""
 
     list_display = ("name", "region", "vpc", "gateway_size", "nodes_live", "apps_dedicated", "revision")
@@ -146,7 +147,7 @@ class ClusterAdmin(ModelAdmin):
 
 
 @admin.register(App)
-class AppAdmin(ModelAdmin):
+class AppAdmin(KeepsHistory, ModelAdmin):
     """Apps: registered here by hand; what ties one to its cluster can't be changed afterwards."""
 
     list_display = ("name", "team", "cluster", "namespace", "egress")
