@@ -121,6 +121,7 @@ def test_an_address_that_is_lost_is_not_told_as_the_apps_own(client_of: Clients,
 
     assert f"{rows.ADDRESSES[0]} is lost with its server and may become a stranger&#x27;s" in text
     assert "stay reserved" not in text
+    assert "They may still change" not in text
     assert "ufw allow" not in text
     assert [ip.status for ip in egress_view(app).ips] == ["REMOVED", "ASSIGNED"]
 
