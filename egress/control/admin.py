@@ -25,6 +25,7 @@ from .admin_base import (
     AttentionFilter,
     EventInline,
     GatewayInline,
+    KeepsHistory,
     ReadOnlyAdmin,
     confirmed,
     each,
@@ -57,7 +58,7 @@ class HexField(forms.IntegerField):
 
 
 @admin.register(Cluster)
-class ClusterAdmin(ModelAdmin):
+class ClusterAdmin(KeepsHistory, ModelAdmin):
     """Clusters: added and edited here; nodes join with the token that the action shows once."""
 
     list_display = ("name", "region", "vpc", "gateway_size", "nodes_live", "apps_dedicated", "revision")
@@ -146,7 +147,7 @@ class ClusterAdmin(ModelAdmin):
 
 
 @admin.register(App)
-class AppAdmin(ModelAdmin):
+class AppAdmin(KeepsHistory, ModelAdmin):
     """Apps: registered here by hand; what ties one to its cluster can't be changed afterwards."""
 
     list_display = ("name", "team", "cluster", "namespace", "egress")
@@ -275,7 +276,8 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
-    shown_first: ClassVar[tuple[str, ...]] = ("assignment", "slot", "provisioning_status", "health", "trouble")
+    #: The command line wants its id.
+    shown_first: ClassVar[tuple[str, ...]] = ("id", "assignment", "slot", "provisioning_status", "health", "trouble")
     inlines = (EventInline,)
     actions = ("rebuild",)
     actions_detail = ("rebuild_this",)

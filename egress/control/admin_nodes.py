@@ -99,7 +99,8 @@ class NodeAdmin(ReadOnlyAdmin[Node]):
 
 _REMOVE = (
     "Remove from the cluster? Only a node that is empty or fenced: containers with dedicated egress that still run"
-    " there lose their way out."
+    " there lose their way out. An agent that still runs joins again within a minute: stop it first, or, if the node"
+    " isn't yours any more, give the cluster a new join token first."
 )
 
 

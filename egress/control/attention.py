@@ -12,7 +12,7 @@ from django.db.models.functions import Cast, Replace
 from django.db.models.lookups import Exact
 
 from . import clock
-from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, NodeStatus, Placement
+from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Placement
 from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
@@ -71,7 +71,14 @@ def node_concerns() -> tuple[Concern, ...]:
         Concern(key="mute", label="Joined, never reported", where=live & Q(reported_at=None, joined_at__lt=quiet)),
         Concern(key="ahead", label="Ahead of a restored database", where=live & Q(ahead_since__isnull=False)),
         Concern(key="behind", label="Behind with routes", where=live & ~_up_to_date()),
+        Concern(key="twin", label="Has another node's address", where=live & Q(_twins())),
     )
+
+
+def _twins() -> Exists:
+    """Return the condition of another live node with this one's address: only one of them can be reached."""
+    same = Node.objects.filter(status=NodeStatus.LIVE, cluster=OuterRef("cluster"))
+    return Exists(same.filter(private_address=OuterRef("private_address")).exclude(pk=OuterRef("pk")))
 
 
 def stray_concerns() -> tuple[Concern, ...]:

@@ -76,6 +76,13 @@ class PeerNotReady(EgressError):
     http_status = 409
 
 
+class GatewayLost(EgressError):
+    """The gateway's server is gone at the provider: no rebuild brings it back. Disable and enable for new addresses."""
+
+    code = "gateway_lost"
+    http_status = 409
+
+
 class ClusterInvalid(EgressError):
     """A value that was given for this cluster can't be used."""
 

@@ -43,12 +43,24 @@ def observe_node(node: Node) -> None:
 
 def watch_silence() -> None:
     """Find nodes and gateways that fell silent, and mark them unhealthy."""
-    silent = Q(reported_at__lt=clock.now() - _silence()) & ~Q(health=Health.UNHEALTHY)
+    now = clock.now()
+    old = Q(reported_at__lt=now - _silence()) | Q(reported_at__gt=now + _silence())
+    silent = old & ~Q(health=Health.UNHEALTHY)
     for node in Node.objects.filter(silent, status=NodeStatus.LIVE)[:BATCH]:
         observe_node(node)
     gateways = Gateway.objects.filter(silent, provisioning_status__in=OBSERVED).select_related("assignment")
     for gateway in gateways[:BATCH]:
         observe_gateway(gateway)
+    for gateway in Gateway.objects.filter(_mute()).select_related("assignment")[:BATCH]:
+        _save(gateway, "gateway.health", Health.UNHEALTHY, "no report since everything went on after a restore")
+
+
+def _mute() -> Q:
+    """Return the condition of gateways in use that were forgotten after a restore and didn't come back."""
+    now = clock.now()
+    window_over = Q(enrolment_until__isnull=True) | Q(enrolment_until__lt=now)
+    silent = Q(reported_at__isnull=True, status_since__lt=now - _silence()) & ~Q(health=Health.UNHEALTHY)
+    return silent & window_over & Q(provisioning_status__in=(GatewayStatus.READY, GatewayStatus.DRAINING))
 
 
 def _silence() -> timedelta:
@@ -56,7 +68,8 @@ def _silence() -> timedelta:
 
 
 def _stale(reported_at: datetime, now: datetime) -> bool:
-    return now - reported_at > _silence()
+    # A report from the future is from before the clock was set back: nobody knows how old it is.
+    return abs(now - reported_at) > _silence()
 
 
 def _save(row: Gateway | Node, subject: str, new: Health, detail: str) -> None:

@@ -21,10 +21,17 @@ from . import clock
 from .errors import LeaseLost
 from .models import Assignment
 
+#: Two machines may read the database's clock so differently.
+CLOCKS_APART = timedelta(seconds=10)
+
 
 def free(now: datetime) -> Q:
-    """Return the condition under which an assignment can be had."""
-    return Q(lease_until__isnull=True) | Q(lease_until__lte=now)
+    """Return the condition under which an assignment can be had.
+
+    A lease never lasts longer than a fresh one, unless the clock was set back since: nobody knows then how old it is.
+    """
+    impossible = _until(now) + CLOCKS_APART
+    return Q(lease_until__isnull=True) | Q(lease_until__lte=now) | Q(lease_until__gt=impossible)
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,8 +236,9 @@ def _tend(gateway: GatewayFacts, facts: Facts) -> Step:
 
 def _rebuild(gateway: GatewayFacts, facts: Facts) -> Step:
     if not gateway.rebuilding:
-        serves = _peer_serves(gateway, facts)
-        return Step(act=Act.REBUILD, gateway_id=gateway.id) if serves else _wait(FALLBACK_SECONDS)
+        # What is dead takes nothing away when it is laid anew.
+        harmless = _peer_serves(gateway, facts) or not gateway.forwarding
+        return Step(act=Act.REBUILD, gateway_id=gateway.id) if harmless else _wait(FALLBACK_SECONDS)
     if facts.now - gateway.since > facts.boot_limit:
         return Step(act=Act.FAIL_REBUILD, gateway_id=gateway.id)
     if gateway.id in facts.polled:

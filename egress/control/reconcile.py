@@ -8,7 +8,10 @@ from datetime import datetime, timedelta
 from time import monotonic
 from uuid import UUID
 
-from egress.provider.base import ProviderError
+from django.conf import settings
+from django.db.models import Q
+
+from egress.provider.base import ProviderError, RateLimited
 
 from . import clock, events, installation
 from .errors import LeaseLost, TransitionConflict
@@ -53,7 +56,10 @@ def sweep() -> None:
     if installation.why_still():
         return
     now = clock.now()
-    due = Assignment.objects.filter(free(now), due_at__lte=now).order_by("due_at")
+    # Only who was asked to wait by the provider waits so long; a clock that was set back mustn't hold up the others.
+    impossible = now + timedelta(seconds=2 * settings.EGRESS_BACKOFF_MAX_SECONDS)
+    too_late = Q(due_at__gt=impossible) & ~Q(error_code=RateLimited.code)
+    due = Assignment.objects.filter(free(now), Q(due_at__lte=now) | too_late).order_by("due_at")
     enqueue(due.values_list("pk", flat=True)[:SWEEP_BATCH])
 
 

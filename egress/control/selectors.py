@@ -12,6 +12,7 @@ from portal.accounts.models import ApiToken, User
 
 from . import installation
 from .errors import AppUnknown, StandsStill
+from .failures import LOST
 from .models import (
     App,
     Assignment,
@@ -64,6 +65,8 @@ class DedicatedIp:
     health: str
     provisioning_status: str
     detail: str
+    #: Its server is gone at the provider, and the address may be a stranger's next.
+    lost: bool = False
 
 
 class Problem(NamedTuple):
@@ -267,8 +270,14 @@ def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
     return list({gateway.slot: gateway for gateway in in_order}.values())
 
 
+def is_lost(gateway: Gateway) -> bool:
+    """Say whether a gateway's server is known to be gone, and has not reported since."""
+    return gateway.provisioning_status == GatewayStatus.ERROR and gateway.detail == LOST
+
+
 def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
-    gone = gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
+    lost = is_lost(gateway)
+    gone = lost or gateway.provisioning_status in {GatewayStatus.DELETING, GatewayStatus.DELETED}
     return DedicatedIp(
         id=str(gateway.pk),
         ip=gateway.public_address if assignment.placement != Placement.UNCHECKED else None,
@@ -278,6 +287,7 @@ def _dedicated_ip(gateway: Gateway, assignment: Assignment) -> DedicatedIp:
         health=gateway.health,
         provisioning_status=gateway.provisioning_status,
         detail=gateway.detail,
+        lost=lost,
     )
 
 

@@ -20,6 +20,7 @@ from .adoption import find_for, pair_adopt
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
+    GatewayLost,
     GatewayNotInUse,
     NodeGone,
     NotAllowed,
@@ -44,7 +45,7 @@ from .models import (
     Wish,
 )
 from .pairs import free_pair
-from .selectors import Actor, current_assignment
+from .selectors import Actor, current_assignment, is_lost
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
 
@@ -190,8 +191,9 @@ def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cl
 def gateway_rebuild(*, gateway: Gateway, actor: User | None) -> Gateway:
     """Let `gateway` be laid anew on the same VM, under the same addresses, once its connections ended or were cut.
 
-    New connections take the other gateway meanwhile. Does nothing when it is on its way already. `actor` is None on
-    the command line. Raises GatewayNotInUse, PeerNotReady.
+    New connections take the other gateway meanwhile. Does nothing when it is on its way already. One that is dead
+    itself is rebuilt without a peer, too: nothing else brings back a pair of which both are. `actor` is None on the
+    command line. Raises GatewayNotInUse, GatewayLost, PeerNotReady.
     """
     with transaction.atomic():
         # Locks the row: of two who rebuild the two gateways at once, the second sees what the first did.
@@ -202,9 +204,14 @@ def gateway_rebuild(*, gateway: Gateway, actor: User | None) -> Gateway:
             raise GatewayNotInUse
         if row.provisioning_status in _IN_REBUILD:
             return row
-        if not any(_serves(peer) for peer in pair.values()):
+        if is_lost(row):
+            raise GatewayLost
+        alone = not any(_serves(peer) for peer in pair.values())
+        if alone and not _is_dead(row):
             raise PeerNotReady
         events.record(Event.Kind.REQUEST, "gateway.rebuild", on=row, actor=actor)
+        if alone and row.provisioning_status == GatewayStatus.READY:
+            gateway_transition(gateway=row, to=GatewayStatus.ERROR, reason="neither gateway of the pair serves")
         # One that failed has no connections left to wait for.
         failed = row.provisioning_status == GatewayStatus.ERROR
         to = GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING
@@ -265,6 +272,13 @@ def _ask_policies(app: App, actor: Actor) -> None:
 
 def _serves(gateway: Gateway) -> bool:
     return gateway.provisioning_status == GatewayStatus.READY and _is_healthy(gateway)
+
+
+def _is_dead(gateway: Gateway) -> bool:
+    """Say whether neither the gateway itself nor any node says that it works: then a rebuild takes nothing away."""
+    probes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE).values_list("gateways")
+    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in probes)
+    return gateway.reported_at is not None and not _is_healthy(gateway) and not seen
 
 
 def _is_healthy(gateway: Gateway) -> bool:

@@ -18,7 +18,7 @@ from portal.accounts.models import token_hash
 
 from . import clock, credentials, distribution, events, naming
 from .enrolment import enrolment_secret, user_data_of
-from .failures import stopped_message
+from .failures import LOST, stopped_message
 from .lease import Lease
 from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
 from .plan import Act, Step
@@ -71,7 +71,8 @@ def give_up(step: Step, work: Work, code: str, detail: str) -> None:
     if step.act is Act.CHECK_PLACEMENT:
         _settle_placement(work, Placement.UNKNOWN, f"{code}: {detail}")
     elif step.act in _REBUILDING and step.gateway_id is not None:
-        _fail_rebuild(work, _gateway(step.gateway_id), f"{code}: {detail}")
+        lost = {"detail": LOST} if code == NotFound.code else {}
+        _fail_rebuild(work, _gateway(step.gateway_id), f"{code}: {detail}", **lost)
     else:
         fail(work, code, detail)
 
@@ -189,22 +190,39 @@ def _delete(work: Work, gateway: Gateway) -> None:
     """Delete every VM under the gateway's tag; deleted is what the provider no longer lists."""
     provider, tag = work.open_provider(), naming.gateway_tag(gateway.pk)
     work.lease.renew()
-    servers = {server.id for server in provider.list_by_tag(tag)}
-    if gateway.server_id and gateway.server_id not in servers and _is_ours(provider, gateway.server_id):
-        servers.add(gateway.server_id)
+    servers = {server.id for server in provider.list_by_tag(tag)} - _used_by_others(gateway)
+    left = ""
+    if gateway.server_id and gateway.server_id not in servers:
+        left = _look_at_untagged(provider, gateway, servers)
     for server_id in sorted(servers):
         provider.delete(server_id)
-    if servers and provider.list_by_tag(tag):
+    if servers and {server.id for server in provider.list_by_tag(tag)} & servers:
         return
-    _move(work, gateway, GatewayStatus.DELETED, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
+    _move(work, gateway, GatewayStatus.DELETED, left, deleted_at=clock.now(), forwarding=False, health=Health.UNKNOWN)
 
 
-def _is_ours(provider: Provider, server_id: str) -> bool:
-    """Say whether this server is there and ours: a copy of another installation's database names that one's servers."""
+def _used_by_others(gateway: Gateway) -> set[str]:
+    """Return the VMs of all other gateways: one that bears our tag as well, by somebody's hand, is still theirs."""
+    others = Gateway.objects.exclude(pk=gateway.pk).exclude(provisioning_status=GatewayStatus.DELETED)
+    return set(others.exclude(server_id="").values_list("server_id", flat=True))
+
+
+def _look_at_untagged(provider: Provider, gateway: Gateway, servers: set[str]) -> str:
+    """Add the gateway's VM to `servers` if it lost its tag and is ours by other signs; else say that it is left.
+
+    A copy of another installation's database names that one's VMs.
+    """
     try:
-        return naming.is_ours(provider.get(server_id).tags)
+        server = provider.get(gateway.server_id)
     except NotFound:
-        return False
+        return ""
+    if naming.is_ours(server.tags) or server.name == naming.server_name(gateway.pk):
+        servers.add(server.id)
+        return ""
+    return (
+        f"server {server.id} ({server.name}) is still at the provider, but bears neither our tag nor our name:"
+        " it is left alone. Delete it there by hand if it was this gateway's"
+    )
 
 
 # --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------
@@ -248,10 +266,10 @@ def _check_rebuild(work: Work, gateway: Gateway) -> None:
         )
 
 
-def _fail_rebuild(work: Work, gateway: Gateway, detail: str = "") -> None:
+def _fail_rebuild(work: Work, gateway: Gateway, reason: str = "", **changes: Any) -> None:
     """Leave the pair active, on the other gateway alone."""
     late = f"server {gateway.server_id} didn't come back within {settings.EGRESS_BOOT_LIMIT_SECONDS} s"
-    _move(work, gateway, GatewayStatus.ERROR, detail or late, rebuild_action_id="", enrolment_until=None)
+    _move(work, gateway, GatewayStatus.ERROR, reason or late, rebuild_action_id="", enrolment_until=None, **changes)
 
 
 # --- the assignment --------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from egress.provider.base import NotFound, Provider, ProviderError, Server
 from . import breaker, clock, events, installation, naming, quarantine
 from .breaker import DUPLICATE, STRAY
 from .errors import TransitionConflict
+from .failures import LOST
 from .models import AssignmentStatus, Event, Gateway, GatewayStatus
 from .provider_access import provider
 from .transitions import gateway_transition
@@ -66,7 +67,9 @@ def tidy() -> None:
     # First the servers, then the rows: a row is there before its server is.
     servers = cloud.list_by_tag(naming.installation_tag())
     owners = filter(None, (naming.gateway_of(server.tags) for server in servers))
-    findings = sort_out(servers, Gateway.objects.select_related("assignment").in_bulk(list(owners)))
+    known = Gateway.objects.select_related("assignment").in_bulk(list(owners))
+    used = _used()
+    findings = sort_out((server for server in servers if server.id not in used), known)
     quarantine.keep(findings.strays)
     _tell_lost(cloud, {server.id for server in servers})
     if installation.why_still():
@@ -78,6 +81,12 @@ def tidy() -> None:
     for stray in quarantine.to_delete():
         if stray.server_id in still_stray and breaker.permit(stray.server_id, STRAY, on=None, reason=str(stray)):
             _delete(cloud, stray.server_id)
+
+
+def _used() -> set[str]:
+    """Return the servers that gateways have, whatever other gateways' tags somebody gave them."""
+    rows = Gateway.objects.exclude(provisioning_status=GatewayStatus.DELETED).exclude(server_id="")
+    return set(rows.values_list("server_id", flat=True))
 
 
 def _is_surplus(gateway: Gateway, server: Server) -> bool:
@@ -120,9 +129,8 @@ def _fail(gateway: Gateway, reason: str) -> None:
     lost = f"gateway_lost: server {gateway.server_id} is gone at the provider"
     try:
         with transaction.atomic():
-            detail = "Its server is gone at the cloud provider, and its address with it."
             gateway_transition(
-                gateway=gateway, to=GatewayStatus.ERROR, reason=f"{lost}: {reason}", detail=detail, forwarding=False
+                gateway=gateway, to=GatewayStatus.ERROR, reason=f"{lost}: {reason}", detail=LOST, forwarding=False
             )
             events.record(Event.Kind.PROVIDER, "provider.lost", on=gateway, old=gateway.server_id, reason=lost)
             wake([gateway.assignment_id])

@@ -13,6 +13,8 @@ from egress.wire.messages import ClusterSettings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MAX_LOCAL_NETWORKS = 200
+#: What is no internet for a cluster isn't diverted: with shorter prefixes hardly anything would be. 10.0.0.0/8 has 8.
+MIN_PREFIX = 8
 #: Fewer bits hold no gateway: some values mean other things.
 MIN_MASK_BITS = 3
 #: Kubernetes gives services of type NodePort these.
@@ -28,11 +30,19 @@ def check_label(value: str) -> None:
 
 
 def check_network(value: Any) -> None:
-    """Refuse what is no IPv4 network."""
+    """Refuse what is no IPv4 network, is written otherwise than on the wire, or takes in much of the internet."""
     try:
-        ipaddress.IPv4Network(value if isinstance(value, str) else "")
+        network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
     except ValueError as error:
         raise ValidationError(f"{value!r} is no IPv4 network such as 10.110.0.0/20: {error}.") from None
+    if str(network) != value:
+        # Agents read no other form: they would refuse all that they are told.
+        raise ValidationError(f"Write {value!r} with its prefix length, as {network}.")
+    if network.prefixlen < MIN_PREFIX:
+        raise ValidationError(
+            f"{value} holds {network.num_addresses:,} addresses, which apps would reach from shared addresses:"
+            f" a prefix of at least /{MIN_PREFIX} is wanted."
+        )
 
 
 def check_networks(value: Any) -> None:

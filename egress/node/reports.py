@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 10.0
 #: Changes that come together are told together.
 DEBOUNCE_SECONDS = 0.2
+#: What the control plane takes of it.
+MAX_DETAIL = 1_000
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 Health = Literal["healthy", "unhealthy", "unknown"]
@@ -99,12 +101,17 @@ class Reporter:
             boot_id=self._boot_id,
             agent_version=__version__,
             dataplane=status,
-            detail=detail,
+            detail=(detail or self._not_followed())[:MAX_DETAIL],
             containers=_fit(self._containers.counts()),
             in_doubt=_fit(self._containers.counts(network.in_doubt())),
             flows=dict(self._steward.observed.flows),
             gateways=dict(self._health()),
         )
+
+    def _not_followed(self) -> str:
+        """Say why an operator waits for this node in vain; "" when there is no reason."""
+        trouble = self._state.trouble
+        return f"The routes known last are in force, newer ones aren't followed: {trouble}" if trouble else ""
 
 
 def _fit(counts: Mapping[str, int]) -> dict[str, int]:

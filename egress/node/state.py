@@ -70,6 +70,8 @@ class State:
             raise StateError(f"{directory}: another node agent runs on it; stop that one first") from None
         except OSError as error:
             raise StateError(f"{directory}: {error.strerror}") from None
+        #: Why the control plane's routes aren't followed; "" while they are.
+        self.trouble = ""
         self.credential = self._read("credential.json", Tokens)
         self.table = self._read("routes.json", NodeSync)
         self.listed = self._read_namespaces()

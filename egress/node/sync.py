@@ -51,20 +51,19 @@ class Sync:
     async def run(self) -> None:
         """Follow until cancelled."""
         backoff = Backoff()
-        trouble = ""
         while True:
             try:
                 await self._step()
             except (ControlPlaneError, WireError, NotAppliedError, OSError) as error:
                 # One line an event: the same trouble again isn't one.
-                if str(error) != trouble:
+                if str(error) != self._state.trouble:
                     log.warning("no sync, the last routes known stay in force: %s", error)
-                trouble = str(error)
+                self._state.trouble = str(error)
                 await asyncio.sleep(backoff.next())
             else:
-                if trouble:
+                if self._state.trouble:
                     log.info("in sync again at revision %d", self._applied[1])
-                trouble = ""
+                self._state.trouble = ""
                 backoff.reset()
 
     async def _step(self) -> None:

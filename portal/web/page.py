@@ -38,6 +38,8 @@ class AppPage:
     view: EgressView
     state: State
     addresses: tuple[Address, ...]
+    #: Of an active pair: an address is gone with its server.
+    lost: bool
     containers: int
     busy_nodes: int
     wide: Picture
@@ -62,6 +64,7 @@ def app_page(app: App, user: User) -> AppPage:
         view=view,
         state=state_of(view),
         addresses=tuple(_address(ip) for ip in view.ips),
+        lost=any(ip.lost for ip in view.ips),
         containers=sum(counts),
         busy_nodes=len(counts),
         wide=draw(view, WIDE),

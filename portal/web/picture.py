@@ -7,7 +7,7 @@ from egress.control.models import AssignmentStatus
 from egress.control.selectors import DedicatedIp, EgressView, NodeView
 
 from .layout import Box, Layout
-from .states import State, Tone, gateway_state
+from .states import State, Tone, gateway_state, serves
 
 #: More nodes than these are counted, not drawn.
 MAX_NODES = 4
@@ -110,7 +110,7 @@ def in_use(view: EgressView, node: NodeView) -> int | None:
 
     A node whose own gateway is down has moved to the other one.
     """
-    usable = [ip.slot for ip in view.ips if gateway_state(ip).tone not in {Tone.BAD, Tone.WARN}]
+    usable = [ip.slot for ip in view.ips if serves(ip)]
     if node.slot is None or not usable:
         return None
     return node.slot if node.slot in usable else usable[0]
@@ -137,8 +137,7 @@ def hidden_nodes(view: EgressView) -> str:
 
 def blocked(view: EgressView) -> bool:
     """Say whether nothing gets out: traffic belongs to the pair, and neither gateway can carry it."""
-    down = [ip for ip in view.ips if gateway_state(ip).tone == Tone.BAD]
-    return view.status == AssignmentStatus.ACTIVE and len(down) == len(view.ips)
+    return view.status == AssignmentStatus.ACTIVE and not any(map(serves, view.ips))
 
 
 def _gateway_in_words(view: EgressView, slot: int) -> str:

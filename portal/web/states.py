@@ -78,18 +78,27 @@ def _uncovered(nodes: tuple[str, ...]) -> State:
     )
 
 
+def serves(ip: DedicatedIp) -> bool:
+    """Say whether a gateway of an active pair takes new connections, as far as is known."""
+    return ip.provisioning_status == GatewayStatus.READY and ip.health != Health.UNHEALTHY
+
+
 def _active(view: EgressView | EgressOverview) -> State:
-    down = [ip for ip in view.ips if ip.health == Health.UNHEALTHY]
-    if not down:
+    failed = [ip for ip in view.ips if ip.health == Health.UNHEALTHY or ip.provisioning_status == GatewayStatus.ERROR]
+    if not any(map(serves, view.ips)):
+        sentence = "Neither gateway answers. Traffic is rejected, not sent from shared addresses."
+        return State(tone=Tone.BAD, label="Both gateways down", sentence=sentence + _lost(view))
+    if not failed:
         return ACTIVE
-    if len(down) == len(view.ips):
-        return State(
-            tone=Tone.BAD,
-            label="Both gateways down",
-            sentence="Neither gateway answers. Traffic is rejected, not sent from shared addresses.",
-        )
-    names = " and ".join(f"Gateway {ip.gateway}" for ip in down)
-    return State(tone=Tone.WARN, label=f"{names} down", sentence=f"{names} is down. New connections use the other one.")
+    names = " and ".join(f"Gateway {ip.gateway}" for ip in failed)
+    sentence = f"{names} is down. New connections use the other one."
+    return State(tone=Tone.WARN, label=f"{names} down", sentence=sentence + _lost(view))
+
+
+def _lost(view: EgressView | EgressOverview) -> str:
+    """Say which addresses are the app's no more: whoever gets them next is let in by firewalls that keep them."""
+    gone = " and ".join(ip.ip for ip in view.ips if ip.lost and ip.ip)
+    return f" {gone} is lost with its server and may become a stranger's: take it out of firewalls." if gone else ""
 
 
 _SETTING_UP = {
@@ -110,7 +119,7 @@ def gateway_state(ip: DedicatedIp) -> State:
     if status == GatewayStatus.PENDING:
         return State(tone=Tone.OFF, label="Waiting")
     if status == GatewayStatus.ERROR:
-        return State(tone=Tone.BAD, label="Failed")
+        return State(tone=Tone.BAD, label="Lost" if ip.lost else "Failed")
     if status in _SETTING_UP:
         return State(tone=Tone.BUSY, label=_SETTING_UP[status])
     if status in _LEAVING:

@@ -75,11 +75,13 @@ class FileCloud:
             hosts = {data["id"]: data for data in state["servers"]}
             hosts[second]["host"] = hosts[first]["host"]
 
-    def strip_tags(self, server_id: str) -> None:
+    def retag(self, server_id: str, *tags: str, name: str = "") -> None:
+        """Replace the tags of a server by hand, and its name too."""
         with self._state() as state:
             for data in state["servers"]:
                 if data["id"] == server_id:
-                    data["tags"] = ()
+                    data["tags"] = tags
+                    data["name"] = name or data["name"]
 
     def end_actions(self, status: ActionStatus = "completed") -> set[str]:
         """Let the actions under way end so; returns the ids of their servers."""

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from egress.control.errors import PeerNotReady
 from egress.control.models import (
+    App,
     Assignment,
     AssignmentStatus,
     Cluster,
@@ -231,6 +232,24 @@ def test_what_failed_is_retried_from_its_page(page: Client, fleet: Fleet) -> Non
     assert b"is tried again" in _act_on_row(page, fleet.assignment, "retry", confirmed=True).content
     assert fleet.assignment.status == AssignmentStatus.PROVISIONING
     assert b"nothing to retry" in _act_on_row(page, fleet.assignment, "retry", confirmed=True).content
+
+
+@pytest.mark.parametrize("kind", ["app", "cluster"])
+def test_what_has_a_history_can_not_be_deleted_and_the_reason_is_no_lack_of_rights(
+    page: Client, fleet: Fleet, kind: str
+) -> None:
+    row = {"app": fleet.app, "cluster": fleet.cluster}[kind]
+    url = reverse(f"admin:control_{kind}_delete", args=[row.pk])
+    egress_enable(app=fleet.app, actor=fleet.user)
+    for answer in (page.get(url), page.post(url, {"post": "yes"}, follow=True)):
+        assert "they are history, and are kept" in answer.content.decode()
+        assert "permission" not in answer.content.decode()
+    assert type(row).objects.filter(pk=row.pk).exists()
+
+
+def test_an_app_that_nothing_happened_to_is_deleted(page: Client, fleet: Fleet) -> None:
+    page.post(reverse("admin:control_app_delete", args=[fleet.app.pk]), {"post": "yes"})
+    assert not App.objects.exists()
 
 
 def test_a_gateway_is_rebuilt_after_a_question(page: Client, fleet: Fleet) -> None:

@@ -86,6 +86,15 @@ def test_a_node_in_trouble_is_found_unless_it_was_removed(
     assert _sections(admin_client)["nodes"].waiting == 0
 
 
+def test_two_live_nodes_with_one_address_are_both_named(admin_client: Client, fleet: Fleet) -> None:
+    fleet.bring_up()
+    first, second = fleet.nodes
+    Node.objects.filter(pk=second.pk).update(private_address=first.private_address)
+    assert _counts(_sections(admin_client)["nodes"]) == {"Has another node's address": 2}
+    Node.objects.filter(pk=second.pk).update(status=NodeStatus.REMOVED)
+    assert _sections(admin_client)["nodes"].waiting == 0
+
+
 def test_each_figure_leads_to_a_list_of_as_many_rows(admin_client: Client, fleet: Fleet) -> None:
     fleet.bring_up()
     fleet.report_gateway(fleet.gateways()[0], forwarding=False)

@@ -7,8 +7,9 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import clock, naming, steps
+from egress.control.health import watch_silence
 from egress.control.lease import Lease
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, Wish
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, Node, Wish
 from egress.control.reconcile import reconcile, sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
@@ -232,6 +233,32 @@ def test_the_sweep_enqueues_what_is_due_and_nobody_has(enabled: Fleet, monkeypat
     Assignment.objects.update(lease_until=clock.now(), due_at=clock.now() + timedelta(minutes=1))
     sweep()
     Assignment.objects.update(due_at=None)
+    sweep()
+    assert len(sent) == 1
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up_and_makes_nobody_well(
+    fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr("egress.control.reconcile.enqueue", lambda ids: sent.extend(map(str, ids)))
+    settings.CLOCK_OFFSET_SECONDS = 3600
+    fleet.bring_up()
+    Assignment.objects.update(due_at=clock.now())
+    assert Lease.acquire(fleet.assignment.pk)
+    sent.clear()
+    settings.CLOCK_OFFSET_SECONDS = 0
+    watch_silence()
+    assert {row.health for row in (*fleet.gateways(), *Node.objects.all())} == {"unhealthy"}
+    fleet.report_gateway(fleet.gateways()[0])
+    assert fleet.gateways()[0].health == "healthy"
+    later = clock.now() + timedelta(hours=1)
+    Assignment.objects.update(due_at=later)
+    sweep()
+    assert sent == [str(fleet.assignment.pk)]
+    assert Lease.acquire(fleet.assignment.pk)
+    # The provider may ask us to wait that long.
+    Assignment.objects.update(lease_until=None, due_at=later, error_code="provider_rate_limited")
     sweep()
     assert len(sent) == 1
 

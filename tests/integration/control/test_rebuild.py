@@ -8,8 +8,10 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from egress.control import agents, clock
-from egress.control.errors import GatewayNotInUse, PeerNotReady, Unauthorized, WindowClosed
-from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, RouteChange
+from egress.control.errors import GatewayLost, GatewayNotInUse, PeerNotReady, Unauthorized, WindowClosed
+from egress.control.failures import LOST
+from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, RouteChange
+from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
 from egress.control.waiting import waits_for
 from egress.wire.messages import GatewaySyncRequest
@@ -182,6 +184,55 @@ def test_with_an_unhealthy_peer_it_is_refused_and_nothing_changes(active: Fleet,
     with pytest.raises(PeerNotReady, match="repair that one first"):
         rebuild(active)
     assert (list(Gateway.objects.values()), Event.objects.count()) == before
+
+
+def silence(fleet: Fleet) -> None:
+    Gateway.objects.update(reported_at=clock.now() - timedelta(minutes=5))
+
+
+def test_of_two_dead_gateways_each_is_rebuilt_and_the_addresses_stay(active: Fleet) -> None:
+    addresses = [gateway.public_address for gateway in active.gateways()]
+    silence(active)
+    assert rebuild(active).provisioning_status == "maintenance"
+    active.step()
+    active.nodes_follow()
+    active.step()
+    assert active.cloud.calls("rebuild") == 1
+    come_back(active)
+    assert statuses(active) == ["ready", "ready"]
+    rebuild(active, slot=1)
+    active.step()
+    active.nodes_follow()
+    active.step()
+    come_back(active)
+    assert active.cloud.rebuilt() == ["1", "2"]
+    assert [gateway.public_address for gateway in active.gateways()] == addresses
+
+
+def test_a_silent_gateway_that_a_node_still_uses_is_not_taken_from_it(active: Fleet) -> None:
+    """It is perhaps only we who hear nothing."""
+    silence(active)
+    Node.objects.filter(pk=active.nodes[0].pk).update(gateways={str(active.gateways()[0].pk): "healthy"})
+    with pytest.raises(PeerNotReady):
+        rebuild(active)
+
+
+def test_a_lost_server_is_not_rebuilt(active: Fleet) -> None:
+    active.cloud.delete("1")
+    Gateway.objects.filter(slot=0).update(provisioning_status="error", detail=LOST)
+    with pytest.raises(GatewayLost, match="Disable and enable"):
+        rebuild(active)
+    assert statuses(active) == ["error", "ready"]
+
+
+def test_a_server_that_turns_out_to_be_gone_at_its_rebuild_is_lost(active: Fleet, settings: Settings) -> None:
+    settings.EGRESS_PROVIDER_ATTEMPTS = 1
+    active.cloud.delete("1")
+    rebuild(active)
+    active.step()
+    active.nodes_follow()
+    active.step()
+    assert egress_view(active.app).ips[0].lost
 
 
 def test_a_peer_that_falls_ill_during_the_drain_ends_it(active: Fleet) -> None:

@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from egress.control import adoption, agents, clock, distribution, installation
 from egress.control.errors import StandsStill, WindowClosed
+from egress.control.health import watch_silence
 from egress.control.models import AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.reconcile import sweep
@@ -289,6 +290,18 @@ def test_gateways_keep_their_nodes_and_later_lists_are_never_taken_for_old_ones(
     told = agents.gateway_clients(token=token, message=GatewaySyncRequest(applied_revision=7, wait_seconds=0))
     assert told.revision > 7
     assert len(told.clients) == 3
+
+
+def test_a_gateway_that_is_not_heard_of_after_the_restore_is_not_taken_for_well(world: World) -> None:
+    installation.hold(reason="a backup was restored")
+    world.settings.CLOCK_OFFSET_SECONDS += 1
+    installation.resume()
+    watch_silence()
+    assert {gateway.health for gateway in world.first.gateways()} == {"unknown"}
+    world.settings.CLOCK_OFFSET_SECONDS += HOUR
+    world.first.report_gateway(world.first.gateways()[0])
+    watch_silence()
+    assert [gateway.health for gateway in world.first.gateways()] == ["healthy", "unhealthy"]
 
 
 def test_a_gateway_enrolled_since_may_enrol_again_after_the_restore_for_a_while(world: World) -> None:

@@ -285,12 +285,17 @@ def test_what_gateways_and_nodes_are_built_on_changes_only_while_nothing_is_enab
         {"snat_port_first": 32_000},
         {"flow_deadline_seconds": 7 * 86_400 + 1},
         {"local_networks": ["nonsense"]},
+        {"local_networks": ["10.99.0.1"]},
+        {"local_networks": ["10.0.0.0/255.0.0.0"]},
+        {"local_networks": ["0.0.0.0/0"]},
+        {"local_networks": ["128.0.0.0/1"]},
+        {"vpc": "0.0.0.0/0"},
         {"vpc": "10.0.0.1/8"},
         {"revision": 99},
         {"nonsense": 1},
     ],
 )
-def test_what_agents_would_choke_on_is_refused_and_nothing_is_written(fleet: Fleet, fields: dict[str, Any]) -> None:
+def test_what_agents_would_choke_on_or_leak_by_is_refused_and_nothing_is_written(fleet: Fleet, fields: dict[str, Any]) -> None:
     before = (Cluster.objects.values().get(), Event.objects.count())
     with pytest.raises(ClusterInvalid):
         cluster_change(cluster=fleet.cluster, actor=fleet.user, **fields)

@@ -1,6 +1,7 @@
 """What tidying up finds: duplicates go, unknown servers are kept, lost ones are told, deletions are counted."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -12,10 +13,12 @@ from pytest_django import Settings
 
 from egress.control import adoption, breaker, clock, naming, quarantine
 from egress.control.errors import NotAPair, StrayGone
-from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
+
+from tests.factories import make_app
 
 from .fleet import Fleet
 
@@ -270,21 +273,49 @@ def test_when_everything_seems_lost_nothing_is_believed(fleet: Fleet, monkeypatc
 def test_a_server_that_only_lost_its_tags_is_not_lost(fleet: Fleet) -> None:
     fleet.bring_up()
     silence(fleet)
-    fleet.cloud.strip_tags("1")
+    fleet.cloud.retag("1")
     tidy()
     assert fleet.gateways()[0].provisioning_status == GatewayStatus.READY
 
 
-def test_releasing_leaves_a_server_that_is_not_ours(fleet: Fleet) -> None:
-    """A copy of another installation's database names that installation's servers."""
-    fleet.bring_up()
-    fleet.cloud.strip_tags("1")
+def release(fleet: Fleet) -> None:
     egress_disable(app=fleet.app, actor=fleet.user)
     for _ in range(3):
         fleet.step()
         fleet.nodes_follow()
-    assert fleet.assignment.status == AssignmentStatus.RELEASED
+    assert Assignment.objects.get(app=fleet.app).status == AssignmentStatus.RELEASED
+
+
+def test_releasing_leaves_a_server_that_is_not_ours_and_says_so(fleet: Fleet) -> None:
+    """A copy of another installation's database names that installation's servers."""
+    fleet.bring_up()
+    fleet.cloud.retag("1", name="sg-elsewhere-1")
+    release(fleet)
     assert ids(fleet) == ["1"]
+    told = Event.objects.get(gateway__server_id="1", subject="gateway.status", new="deleted").reason
+    assert "server 1 (sg-elsewhere-1) is still at the provider" in told
+
+
+def test_releasing_deletes_a_server_that_lost_its_tags_by_its_name(fleet: Fleet) -> None:
+    fleet.bring_up()
+    fleet.cloud.retag("1")
+    release(fleet)
+    assert ids(fleet) == []
+
+
+def test_a_server_in_use_that_got_another_gateways_tags_by_hand_is_neither_tidied_up_nor_released(fleet: Fleet) -> None:
+    fleet.bring_up()
+    own = fleet.cloud.servers()[0].tags
+    other = replace(fleet, app=make_app(fleet.app.team, fleet.cluster))
+    other.bring_up()
+    (theirs,) = (gateway.server_id for gateway in other.gateways()[:1])
+    for tags in ((naming.installation_tag(), naming.gateway_tag(uuid4())), own):
+        fleet.cloud.retag(theirs, *tags)
+        tidy()
+        assert theirs in ids(fleet)
+        assert not StrayServer.objects.exists()
+    release(fleet)
+    assert ids(fleet) == [gateway.server_id for gateway in other.gateways()]
 
 
 # --- what operators see ----------------------------------------------------------------------------------------------

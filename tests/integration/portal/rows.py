@@ -7,6 +7,7 @@ from functools import cache
 from django.contrib.auth.hashers import make_password
 
 from egress.control import clock
+from egress.control.failures import LOST
 from egress.control.health import observe_gateway
 from egress.control.models import (
     App,
@@ -113,6 +114,10 @@ def bring(app: App, state: str, *, by: User, addresses: tuple[str, str] = ADDRES
     if state in {"degraded", "dark"}:
         for gateway in assignment.gateways.filter(slot__gte=1 if state == "degraded" else 0):
             fall_silent(gateway)
+    if state in {"failed", "lost"}:
+        # A rebuild that failed leaves the health that was seen last.
+        first = assignment.gateways.get(slot=0)
+        gateway_transition(gateway=first, to=GatewayStatus.ERROR, detail=LOST if state == "lost" else "")
     if state == "releasing":
         for gateway in assignment.gateways.all():
             gateway_transition(gateway=gateway, to=GatewayStatus.DELETING)
@@ -125,7 +130,7 @@ _WAY: dict[str, tuple[AssignmentStatus, ...]] = {
     "active": (AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE),
     "error": (AssignmentStatus.ERROR,),
 }
-_WAY["degraded"] = _WAY["dark"] = _WAY["active"]
+_WAY["degraded"] = _WAY["dark"] = _WAY["failed"] = _WAY["lost"] = _WAY["active"]
 _WAY["draining"] = (*_WAY["active"], AssignmentStatus.DRAINING)
 _WAY["releasing"] = (*_WAY["draining"], AssignmentStatus.RELEASING)
 

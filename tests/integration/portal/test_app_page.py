@@ -7,7 +7,8 @@ from django.test import Client
 from django.urls import reverse
 
 from egress.control import installation
-from egress.control.models import App, Gateway
+from egress.control.models import App, Gateway, GatewayStatus
+from egress.control.selectors import egress_view
 from portal.web.page import BUSY_SECONDS, CALM_SECONDS, app_page
 from tests.integration.portal import rows
 
@@ -20,21 +21,23 @@ LABELS = {
     "active": "Dedicated egress active",
     "degraded": "Gateway B down",
     "dark": "Both gateways down",
+    "failed": "Gateway A down",
+    "lost": "Gateway A down",
     "draining": "Switching off",
     "releasing": "Releasing addresses",
     "error": "Needs attention",
 }
 
 
-@pytest.mark.parametrize("state", rows.STATES)
+@pytest.mark.parametrize("state", LABELS)
 def test_state_has_its_word_and_its_pace(client_of: Clients, crew: rows.Crew, app: App, state: str) -> None:
     rows.bring(app, state, by=crew.owner)
 
     text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
 
     assert LABELS[state] in text
-    pace = {"off": 0, "active": CALM_SECONDS, "degraded": CALM_SECONDS, "dark": CALM_SECONDS, "error": CALM_SECONDS}
-    seconds = pace.get(state, BUSY_SECONDS)
+    calm = {"active", "degraded", "dark", "failed", "lost", "error"}
+    seconds = 0 if state == "off" else CALM_SECONDS if state in calm else BUSY_SECONDS
     assert (f'hx-trigger="every {seconds}s"' in text) == (seconds > 0)
     assert ('http-equiv="refresh"' in text) == (seconds == BUSY_SECONDS)
 
@@ -110,6 +113,32 @@ def test_dead_gateway_is_told_with_what_comes_of_it(
     text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
 
     assert f"{words}</strong> Both addresses stay reserved for this app." in text
+
+
+def test_an_address_that_is_lost_is_not_told_as_the_apps_own(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "lost", by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert f"{rows.ADDRESSES[0]} is lost with its server and may become a stranger&#x27;s" in text
+    assert "stay reserved" not in text
+    assert "They may still change" not in text
+    assert "ufw allow" not in text
+    assert [ip.status for ip in egress_view(app).ips] == ["REMOVED", "ASSIGNED"]
+
+
+@pytest.mark.parametrize("away", [GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING])
+def test_with_one_gateway_under_maintenance_and_the_other_dead_nothing_gets_out(
+    client_of: Clients, crew: rows.Crew, app: App, away: GatewayStatus
+) -> None:
+    rows.bring(app, "degraded", by=crew.owner)
+    Gateway.objects.filter(slot=0).update(provisioning_status=away)
+    node = rows.node(crew.cluster, 7, containers={app.namespace: 1})
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert "Both gateways down" in text
+    assert f"1 container on node {node.name} reach the internet through no gateway" in text
 
 
 @pytest.mark.parametrize("state", ["off", "active"])

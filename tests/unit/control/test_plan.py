@@ -255,8 +255,14 @@ def test_without_a_peer_that_serves_nothing_is_rebuilt(peer: GatewayFacts, *, an
     draining = gateway(status=GatewayStatus.DRAINING, flows=0)
     step = next_step(facts(ACTIVE, gateways=(draining, peer), announced=announced))
     assert (step.act, step.gateway_id) == (Act.RESUME, A)
-    waiting = gateway(status=GatewayStatus.MAINTENANCE)
+    waiting = gateway(status=GatewayStatus.MAINTENANCE, forwarding=True)
     assert next_step(facts(ACTIVE, gateways=(waiting, peer))).act in {Act.WAIT, Act.MARK_READY}
+
+
+def test_a_dead_gateway_is_rebuilt_without_a_peer() -> None:
+    dead = gateway(status=GatewayStatus.MAINTENANCE)
+    step = next_step(facts(ACTIVE, gateways=(dead, gateway(1, forwarding=False))))
+    assert (step.act, step.gateway_id) == (Act.REBUILD, A)
 
 
 @pytest.mark.parametrize("status", [GatewayStatus.READY, GatewayStatus.DRAINING, GatewayStatus.ERROR])
@@ -332,7 +338,8 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
         assert all(row.status == GatewayStatus.READY and row.forwarding for row in seen.gateways)
     if step.act in {Act.BEGIN_REBUILD, Act.REBUILD}:
         assert (wish, status, announced) == (Wish.ENABLED, AssignmentStatus.ACTIVE, True)
-        peers = [row for row in seen.gateways if row.id != step.gateway_id]
-        assert any(row.status == GatewayStatus.READY and row.forwarding for row in peers)
+        serving = [row for row in seen.gateways if row.status == GatewayStatus.READY and row.forwarding]
+        (own,) = (row for row in seen.gateways if row.id == step.gateway_id)
+        assert serving or (step.act == Act.REBUILD and not own.forwarding)
     if step.act in {Act.BEGIN_DELETE, Act.DELETE}:
         assert status != AssignmentStatus.ACTIVE

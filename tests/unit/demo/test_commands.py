@@ -1,9 +1,15 @@
+import os
+import subprocess
+import sys
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import pytest
 
 from portal.demo.management.commands.demo import a_port, greeting
 from portal.demo.management.commands.lab import fault_lines, status_lines
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(("text", "port"), [("0", 0), ("8000", 8000), ("65535", 65_535)])
@@ -24,6 +30,19 @@ def test_the_greeting_has_address_log_ins_and_token() -> None:
     assert "Customer:  c@x.example  password pass-word" in lines
     assert "Admin:     a@x.example  password pass-word  http://localhost:8123/admin/" in lines
     assert "API token: sgt_1" in lines
+
+
+def test_a_state_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "manage.py", "demo", "--port", "0"],
+        cwd=ROOT, env={**os.environ, "SLUICEGATE_STATE_DIR": str(tmp_path / "file")},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told == f"The demo can't go on: [Errno 17] File exists: '{tmp_path / 'file'}'"
+    assert "Traceback" not in done.stderr
 
 
 def test_waiting_faults_read_well() -> None:

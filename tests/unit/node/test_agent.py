@@ -79,6 +79,22 @@ def test_what_the_kernel_refuses_is_not_acknowledged_but_told_and_tried_again(
     wait_for(lambda: control_plane.reports[-1].dataplane == "ok", "the recovery is reported")
 
 
+def test_a_disk_that_takes_no_routes_is_told_to_operators_until_it_does(node: Node, control_plane: StandIn) -> None:
+    control_plane.table = table(route("shop"))
+    node.start()
+    wait_acknowledged(control_plane, 1)
+    routes = node.state_dir / "routes.json"
+    routes.unlink()
+    routes.mkdir()
+    control_plane.publish(route("shop"), route("other", 2))
+    told = "newer ones aren't followed: [Errno 21] Is a directory"
+    wait_for(lambda: any(told in report.detail for report in control_plane.reports), "the reason is reported")
+    assert control_plane.reports[-1].dataplane == "ok"
+    routes.rmdir()
+    wait_acknowledged(control_plane, 2)
+    wait_for(lambda: control_plane.reports[-1].detail == "", "the recovery is reported")
+
+
 def test_the_data_path_starts_from_disk_without_the_control_plane(node: Node, control_plane: StandIn) -> None:
     control_plane.table = table(route("shop"))
     node.start()

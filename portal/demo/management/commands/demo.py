@@ -49,9 +49,9 @@ class Command(BaseCommand):
             self.stdout.write(greeting(stack.port, seed, simulated=bool(simulated)))
             self.stdout.flush()
             self._watch(stack, signals)
-        except (StackError, LabError) as error:
+        except (StackError, LabError, OSError) as error:
             if not signals.came():
-                self.stderr.write(str(error))
+                self.stderr.write(f"The demo can't go on: {error}" if isinstance(error, OSError) else str(error))
                 sys.exit(1)
         finally:
             stack.stop()
