@@ -17,6 +17,9 @@ TABLE = "sluicegate"
 #: What comes from a container and says that it comes from the internet.
 _FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places counter drop"
 
+#: By these come packets of pods and nodes, none from the internet (kube-proxy translates what it passes on).
+_TUNNELS = "{ vxlan, geneve, ipip, gre, gretap, sit }"
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
@@ -224,8 +227,11 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         # An ICMP error that quotes a pod's connection is taken for the connection's own, whoever sent it.
         f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
         # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
-        # that port, pass as replies to an inbound connection.
-        f"iifname @others ip daddr @guarded {_FALSE_INTERNET}",
+        # that port, pass as replies to an inbound connection: also to one that is enabled or born only later, or is on
+        # another node.
+        f"iifname @others ip daddr @not_internet {_FALSE_INTERNET}",
+        # Overlay networks take such packets from anybody who can reach their port, pods too.
+        f"meta iifkind {_TUNNELS} ct direction original ip daddr @guarded ip saddr != @not_internet counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
         f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
         "meta nfproto != ipv4 return",

@@ -165,7 +165,7 @@ class Dataplane:
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
         self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
-        self._connections.born(pod)
+        self._connections.born(pod, steered=pod.namespace in wish.routes)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there.
