@@ -37,7 +37,7 @@ _ACTIONS: dict[int, Literal["lookup", "goto", "nop"]] = {1: "lookup", 2: "goto",
 _KINDS: dict[int, Literal["unicast", "throw", "unreachable"]] = {1: "unicast", 7: "unreachable", 9: "throw"}
 
 ALL_RULES = ALL_ROUTES = _RULE_HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-ALL_ADDRESSES = _ADDRESS_HEAD.pack(socket.AF_INET, 0, 0, 0, 0)
+ALL_ADDRESSES = _ADDRESS_HEAD.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 ALL_LINKS = _LINK_HEAD.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXTENT, struct.pack("=I", _SKIP_STATISTICS))
 
 
@@ -53,11 +53,16 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IPv4 address of this host on interface number `index`."""
+    """An IPv4 or IPv6 address of this host on interface number `index`."""
 
     index: int
     address: str
     length: int
+
+    @property
+    def six(self) -> bool:
+        """Tell whether it is an IPv6 address."""
+        return ":" in self.address
 
 
 def rule_message(rule: Rule) -> bytes:
@@ -151,9 +156,9 @@ def read_link(message: bytes) -> Link:
 
 def read_address(message: bytes) -> Address:
     """Return the address that the kernel tells of."""
-    _, length, _, _, index = _ADDRESS_HEAD.unpack_from(message)
+    family, length, _, _, index = _ADDRESS_HEAD.unpack_from(message)
     found = attributes(message[_ADDRESS_HEAD.size :])
-    return Address(index, socket.inet_ntoa(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), length)
+    return Address(index, socket.inet_ntop(family, found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), length)
 
 
 def reverse_path_change(message: bytes) -> int | None:

@@ -6,7 +6,8 @@ rest to the chain of the pod's pair; that restores the gateway of a known connec
 `fresh_N`, the one rule that a pivot or a drain changes; `source` and `check` see to the address it leaves with.
 """
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .desired import Pod, Wish
@@ -55,12 +56,16 @@ def inet_table(wish: Wish, local: Local) -> Table:
 def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> Table:
     """Return the table that keeps bridge ports honest; `bridge_addresses` are those of the node's own bridges."""
     layout = MarkLayout(wish.settings.mark_mask)
-    hosts = {"hosts": Set("set", "type ipv4_addr;", bridge_addresses)}
+    six = frozenset(address for address in bridge_addresses if ":" in address)
+    hosts = {
+        "hosts": Set("set", "type ipv4_addr;", bridge_addresses - six),
+        "hosts6": Set("set", "type ipv6_addr;", six),
+    }
     cluster = {"not_internet": cluster_sets(wish)["not_internet"]}
     return Table(
         "bridge",
         {
-            "spoof": Chain(_hook("filter", "prerouting", "dstnat"), _bridge_rules(layout)),
+            "spoof": Chain(_hook("filter", "prerouting", "dstnat"), (*_router_six(six), *_bridge_rules(layout))),
             "inward": Chain(_hook("filter", "input", "filter"), _INWARD),
             "across": Chain(_hook("filter", "forward", "filter"), _ACROSS),
             "deliver": Chain(_hook("filter", "postrouting", "srcnat"), _DELIVER),
@@ -328,6 +333,18 @@ _ACROSS = (
 #: Frames for a bridge's own group move a station to another port before any rule sees them; and what is for a station
 #: that was silent for long goes to all ports. Neither may be overheard.
 _DELIVER = ("ether daddr @stations oifname . ether daddr != @station_places counter drop",)
+
+
+def _router_six(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Return what keeps a bridge's IPv6 addresses the node's: who takes one gets what pods send to the internet.
+
+    A solicitation or redirect that teaches has the address as its source, an advertisement in its body (RFC 4861).
+    """
+    claims = (
+        f"meta protocol ip6 icmpv6 type nd-neighbor-advert @th,64,128 {int(ipaddress.IPv6Address(each)):#034x} counter drop"
+        for each in sorted(addresses)
+    )
+    return ("meta protocol ip6 ip6 saddr @hosts6 counter drop", *claims)
 
 
 def _bridge_rules(layout: MarkLayout) -> tuple[str, ...]:

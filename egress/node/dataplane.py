@@ -247,7 +247,8 @@ class Dataplane:
         """Take in what the kernel tells of changes; return whether others may have made one to what is ours."""
         base = self._applied
         interfaces = {base.wish.private_interface, *self._routing.default_interfaces} if base else frozenset[str]()
-        altered = self._notices.read(Ours(self._nft.own_generations, self._routing.port, interfaces))
+        ours = Ours(self._nft.own_generations, self._routing.port, interfaces, self._routing.bridges)
+        altered = self._notices.read(ours)
         self._nft.own_generations.clear()
         return altered
 
