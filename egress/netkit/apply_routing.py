@@ -54,7 +54,7 @@ class RoutingKernel:
         self.foreign_tables = frozenset(route.table for owner, route in routes if owner != PROTOCOL) - _KERNEL_TABLES
         defaults = [route for _, route in routes if (route.table, route.destination) == _DEFAULT]
         self.default_interfaces = frozenset(route.interface for route in defaults if route.interface)
-        self.bridges = frozenset(link.index for link in links if link.kind == "bridge")
+        self.bridges = frozenset(link.index for link in links if link.kind == "bridge" and link.name != SINK)
         self._observe_addresses()
         return Routing(
             frozenset(rule for owner, rule in rules if owner == PROTOCOL),
