@@ -28,6 +28,7 @@ class RoutingKernel:
         self.foreign_tables: frozenset[int] = frozenset()
         self.default_interfaces: frozenset[str] = frozenset()
         self.bridges: frozenset[int] = frozenset()
+        self._credulous: frozenset[int] = frozenset()
         #: Of IPv4 and IPv6.
         self.bridge_addresses: frozenset[str] = frozenset()
         self.own_addresses: frozenset[str] = frozenset()
@@ -55,6 +56,7 @@ class RoutingKernel:
         defaults = [route for _, route in routes if (route.table, route.destination) == _DEFAULT]
         self.default_interfaces = frozenset(route.interface for route in defaults if route.interface)
         self.bridges = frozenset(link.index for link in links if link.kind == "bridge" and link.name != SINK)
+        self._credulous = frozenset(link.index for link in links if link.credulous and link.name != SINK)
         self._observe_addresses()
         return Routing(
             frozenset(rule for owner, rule in rules if owner == PROTOCOL),
@@ -75,6 +77,15 @@ class RoutingKernel:
         message = rtnetlink.bridge_message(sink.index if sink else 0, SINK)
         self._netlink.request(rtnetlink.NEW_LINK, message, flags=0 if sink else _CREATE)
         return True
+
+    def steady_stations(self) -> None:
+        """Keep bridges, as last observed, from learning by LLDP and the like: no rule sees such frames first.
+
+        A neighbour would take a pod's station with them as often as it likes, and so all that is sent to the pod.
+        """
+        for index in self._credulous:
+            with suppress(OSError):  # it is gone by now, or the kernel is older than the switch (4.20)
+                self._netlink.request(rtnetlink.NEW_LINK, rtnetlink.disbelief_message(index))
 
     def add_rule(self, rule: Rule) -> None:
         """Add `rule`; one that is there already is fine."""

@@ -330,8 +330,9 @@ _ACROSS = (
     "oifname @unrouted_ports meta protocol ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop",
     f"oifname @ports iifname @other_ports meta protocol ip {_FALSE_INTERNET}",
 )
-#: Frames for a bridge's own group move a station to another port before any rule sees them; and what is for a station
-#: that was silent for long goes to all ports. Neither may be overheard.
+#: Frames for a bridge's own group may move a station to another port before any rule sees them (on kernels without
+#: the switch, see `steady_stations`); and what is for a station that was silent for long goes to all ports. Neither may
+#: be overheard.
 _DELIVER = ("ether daddr @stations oifname . ether daddr != @station_places counter drop",)
 
 

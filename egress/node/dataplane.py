@@ -326,6 +326,7 @@ class Dataplane:
             repaired.append(f"rp_filter of {wish.private_interface} wasn't 2")
         if self._routing.ensure_sink():
             repaired.append("the sink interface was missing or down")
+        self._routing.steady_stations()
         repaired += forward.accept_forwarding(wish.private_interface, wish.settings.mark_mask)
         others = self._routing.default_interfaces - {wish.private_interface}
         self._guarded = all(reverse_path_filter(interface) != 1 for interface in others)
