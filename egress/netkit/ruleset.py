@@ -81,7 +81,7 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
         "spoof": Chain(_hook("filter", "prerouting", "raw - 160"), _spoof(wish)),
         "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(wish, layout)),
         "unrouted": Chain("", _unrouted(layout)),
-        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish)),
+        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish, layout)),
         "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
         "check": Chain(_hook("filter", "postrouting", "srcnat + 10"), _check(wish, layout)),
         "shared": Chain("", (_set_mark("meta", layout, layout.shared), "accept")),
@@ -211,10 +211,12 @@ def _spoof(wish: Wish) -> tuple[str, ...]:
         "iifname @interfaces iifname . ip saddr != @places counter drop",
         # Where gateways' answers go, nobody else speaks in the internet's name.
         f"ip daddr {wish.private_address} iifname != {legs} ip saddr != @not_internet {_NO_WAY_BACK} counter drop",
+        # In a router's name, from where that isn't: it would move the next hop of all that shares a route.
+        f"icmp type redirect {_NO_WAY_BACK} counter drop",
     )
 
 
-def _forward(wish: Wish) -> tuple[str, ...]:
+def _forward(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
     """Return who may not pass: probes are the node's own business, so what is forwarded to a gateway is a pod's.
 
     A source-routed packet, where the node honours those, gets its next destination only after this.
@@ -222,6 +224,8 @@ def _forward(wish: Wish) -> tuple[str, ...]:
     leg = f'oifname "{wish.private_interface}"'
     return (
         "ip daddr @gateways counter reject with icmpx admin-prohibited",
+        # By another's route, or one that was redirected: only the map leads to a gateway.
+        f"rt ip nexthop @gateways meta mark & {layout.mask:#010x} == 0 counter drop",
         f"{leg} ip option lsrr exists counter drop",
         f"{leg} ip option ssrr exists counter drop",
     )

@@ -34,7 +34,7 @@ def _second_node(lair: Lair) -> None:
     """With an agent as on every node, and a neighbour."""
     pod = lair.pod("blog3", "blog", "n2", "10.244.2.12")
     del lair.pods["blog3"]
-    router = lair.sh("n2", "cat", f"/sys/class/net/{pod['interface']}/address").strip()
+    router = lair.station_of("n2", pod["interface"])
     lair.places["blog3"] = Place("blog3", pod["address"], pod["mac"], router, pod["interface"])
     lair.start({**lair.wish("n2", routes=(route(),)), "pods": [pod]}, "n2")
 
