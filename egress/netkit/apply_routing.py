@@ -27,6 +27,9 @@ class RoutingKernel:
         self.foreign_rules: tuple[Rule, ...] = ()
         self.foreign_tables: frozenset[int] = frozenset()
         self.default_interfaces: frozenset[str] = frozenset()
+        self.bridges: frozenset[int] = frozenset()
+        self._credulous: frozenset[int] = frozenset()
+        #: Of IPv4 and IPv6.
         self.bridge_addresses: frozenset[str] = frozenset()
         self.own_addresses: frozenset[str] = frozenset()
 
@@ -52,17 +55,19 @@ class RoutingKernel:
         self.foreign_tables = frozenset(route.table for owner, route in routes if owner != PROTOCOL) - _KERNEL_TABLES
         defaults = [route for _, route in routes if (route.table, route.destination) == _DEFAULT]
         self.default_interfaces = frozenset(route.interface for route in defaults if route.interface)
-        self._observe_addresses({link.index for link in links if link.kind == "bridge"})
+        self.bridges = frozenset(link.index for link in links if link.kind == "bridge" and link.name != SINK)
+        self._credulous = frozenset(link.index for link in links if link.credulous and link.name != SINK)
+        self._observe_addresses()
         return Routing(
             frozenset(rule for owner, rule in rules if owner == PROTOCOL),
             frozenset(route for owner, route in routes if owner == PROTOCOL),
         )
 
-    def _observe_addresses(self, bridges: set[int]) -> None:
+    def _observe_addresses(self) -> None:
         messages = self._netlink.dump(rtnetlink.GET_ADDRESS, rtnetlink.ALL_ADDRESSES)
-        found = [rtnetlink.read_address(each) for each in messages]
-        self.own_addresses = frozenset(each.address for each in found)
-        self.bridge_addresses = frozenset(each.address for each in found if each.index in bridges)
+        found = [rtnetlink.read_address(each) for each in messages if each[0] in {socket.AF_INET, socket.AF_INET6}]
+        self.own_addresses = frozenset(each.address for each in found if not each.six)
+        self.bridge_addresses = frozenset(each.address for each in found if each.index in self.bridges)
 
     def ensure_sink(self) -> bool:
         """See that the interface that swallows packets, as last observed, is there and up; True if it was put right."""
@@ -72,6 +77,15 @@ class RoutingKernel:
         message = rtnetlink.bridge_message(sink.index if sink else 0, SINK)
         self._netlink.request(rtnetlink.NEW_LINK, message, flags=0 if sink else _CREATE)
         return True
+
+    def steady_stations(self) -> None:
+        """Keep bridges, as last observed, from learning by LLDP and the like: no rule sees such frames first.
+
+        A neighbour would take a pod's station with them as often as it likes, and so all that is sent to the pod.
+        """
+        for index in self._credulous:
+            with suppress(OSError):  # it is gone by now, or the kernel is older than the switch (4.20)
+                self._netlink.request(rtnetlink.NEW_LINK, rtnetlink.disbelief_message(index))
 
     def add_rule(self, rule: Rule) -> None:
         """Add `rule`; one that is there already is fine."""

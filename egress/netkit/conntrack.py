@@ -74,6 +74,10 @@ class Conntrack:
         chosen = [flow for flow in self._flows(_source_filter(address)) if flow.source == address and doomed(flow)]
         return sum(self._delete(flow) for flow in chosen)
 
+    def delete_to(self, address: str) -> int:
+        """Delete the entries that others began and `address` is to answer; return how many went."""
+        return sum(self._delete(flow) for flow in list(self._flows(_answerer_filter(address))) if flow.peer == address)
+
     def delete_marked(self, mark: int, mask: int) -> int:
         """Delete the entries that bear `mark` under `mask`; return how many went."""
         return sum(
@@ -103,6 +107,14 @@ def _source_filter(address: str) -> bytes:
     )
     place = nested(_TUPLE_IP, attribute(_V4_SOURCE, socket.inet_aton(address)))
     return nested(_TUPLE_ORIGINAL, place) + nested(_FILTER, flags)
+
+
+def _answerer_filter(address: str) -> bytes:
+    flags = attribute(_FILTER_ORIGINAL, struct.pack("=I", 0)) + attribute(
+        _FILTER_REPLY, struct.pack("=I", _FILTER_SOURCE)
+    )
+    place = nested(_TUPLE_IP, attribute(_V4_SOURCE, socket.inet_aton(address)))
+    return nested(_TUPLE_REPLY, place) + nested(_FILTER, flags)
 
 
 def _flow(payload: bytes) -> Flow:

@@ -15,8 +15,8 @@ from .routing import PROTOCOL, SINK
 from .ruleset import TABLE
 
 _NFTABLES = (7,)
-#: Links, IPv4 addresses, routes, rules, and settings such as rp_filter (RTNLGRP_… in linux/rtnetlink.h).
-_ROUTING = (1, 5, 7, 8, 24)
+#: Links, IPv4 addresses, routes, rules, IPv6 addresses, and settings such as rp_filter (RTNLGRP_… in linux/rtnetlink.h).
+_ROUTING = (1, 5, 7, 8, 9, 24)
 _CHAIN_KINDS = {(10 << 8) | 3, (10 << 8) | 5}
 _LAST_KERNEL_TABLE = 255
 _WHOLE_ADDRESS = 32
@@ -34,6 +34,8 @@ class Ours:
     generations: Collection[int] = frozenset()
     port: int = -1
     interfaces: Collection[str] = field(default_factory=frozenset)
+    #: The numbers of the node's bridges.
+    bridges: Collection[int] = field(default_factory=frozenset)
 
 
 class Notices:
@@ -104,7 +106,9 @@ def alters_routing(kind: int, port: int, message: bytes, ours: Ours) -> bool:
         case rtnetlink.NEW_LINK | rtnetlink.DELETE_LINK:
             return rtnetlink.read_link(message).name in {SINK, *ours.interfaces}
         case rtnetlink.NEW_ADDRESS | rtnetlink.DELETE_ADDRESS:
-            return rtnetlink.read_address(message).length < _WHOLE_ADDRESS
+            address = rtnetlink.read_address(message)
+            # Every pod's interface has an IPv6 address of its link.
+            return address.index in ours.bridges if address.six else address.length < _WHOLE_ADDRESS
         case rtnetlink.NEW_NETCONF:
             index = rtnetlink.reverse_path_change(message)
             return index is not None and (index == _ALL_INTERFACES or _name(index) in ours.interfaces)

@@ -26,7 +26,9 @@ _ADDRESS_HEAD = struct.Struct("=4BI")
 _NETCONF_HEAD_BYTES = 4
 _FRA_SOURCE, _FRA_GOTO, _FRA_PRIORITY, _FRA_MARK, _FRA_TABLE, _FRA_MASK, _FRA_PROTOCOL = 2, 4, 6, 10, 15, 16, 21
 _RTA_DESTINATION, _RTA_INTERFACE, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
-_IFLA_NAME, _IFLA_INFO, _IFLA_EXTENT, _INFO_KIND = 3, 18, 29, 1
+_IFLA_NAME, _IFLA_INFO, _IFLA_EXTENT, _INFO_KIND, _INFO_DATA = 3, 18, 29, 1, 2
+#: A bridge's switches (value, mask), and the one that keeps it from learning stations from frames for its own group.
+_BRIDGE_SWITCHES, _NO_LINK_LOCAL_LEARNING = 46, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NETCONF_INTERFACE, _NETCONF_REVERSE_PATH_FILTER = 1, 3
 _SKIP_STATISTICS = 1 << 3
@@ -37,7 +39,7 @@ _ACTIONS: dict[int, Literal["lookup", "goto", "nop"]] = {1: "lookup", 2: "goto",
 _KINDS: dict[int, Literal["unicast", "throw", "unreachable"]] = {1: "unicast", 7: "unreachable", 9: "throw"}
 
 ALL_RULES = ALL_ROUTES = _RULE_HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
-ALL_ADDRESSES = _ADDRESS_HEAD.pack(socket.AF_INET, 0, 0, 0, 0)
+ALL_ADDRESSES = _ADDRESS_HEAD.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
 ALL_LINKS = _LINK_HEAD.pack(0, 0, 0, 0, 0) + attribute(_IFLA_EXTENT, struct.pack("=I", _SKIP_STATISTICS))
 
 
@@ -49,15 +51,22 @@ class Link:
     name: str
     kind: str
     up: bool
+    #: A bridge that learns stations from frames for its own group.
+    credulous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IPv4 address of this host on interface number `index`."""
+    """An IPv4 or IPv6 address of this host on interface number `index`."""
 
     index: int
     address: str
     length: int
+
+    @property
+    def six(self) -> bool:
+        """Tell whether it is an IPv6 address."""
+        return ":" in self.address
 
 
 def rule_message(rule: Rule) -> bytes:
@@ -136,6 +145,13 @@ def bridge_message(index: int, name: str) -> bytes:
     return head + attribute(_IFLA_NAME, name.encode() + b"\0") + kind
 
 
+def disbelief_message(index: int) -> bytes:
+    """Return the message that keeps bridge number `index` from learning stations from frames for its own group."""
+    switch = attribute(_BRIDGE_SWITCHES, _u32(_NO_LINK_LOCAL_LEARNING) * 2)
+    info = attribute(_INFO_KIND, b"bridge") + nested(_INFO_DATA, switch)
+    return link_message(index) + nested(_IFLA_INFO, info)
+
+
 def link_message(index: int) -> bytes:
     """Return the message that names interface number `index`."""
     return _LINK_HEAD.pack(0, 0, index, 0, 0)
@@ -145,15 +161,18 @@ def read_link(message: bytes) -> Link:
     """Return the interface that the kernel tells of."""
     _, _, index, flags, _ = _LINK_HEAD.unpack_from(message)
     found = attributes(message[_LINK_HEAD.size :])
-    kind = attributes(found.get(_IFLA_INFO, b"")).get(_INFO_KIND, b"")
-    return Link(index, _text(found.get(_IFLA_NAME, b"")), _text(kind), bool(flags & _IFF_UP))
+    info = attributes(found.get(_IFLA_INFO, b""))
+    kind = _text(info.get(_INFO_KIND, b""))
+    switches = attributes(info.get(_INFO_DATA, b"")).get(_BRIDGE_SWITCHES, b"") if kind == "bridge" else b""
+    credulous = bool(switches) and not _number({0: switches[:4]}, 0) & _NO_LINK_LOCAL_LEARNING
+    return Link(index, _text(found.get(_IFLA_NAME, b"")), kind, bool(flags & _IFF_UP), credulous)
 
 
 def read_address(message: bytes) -> Address:
     """Return the address that the kernel tells of."""
-    _, length, _, _, index = _ADDRESS_HEAD.unpack_from(message)
+    family, length, _, _, index = _ADDRESS_HEAD.unpack_from(message)
     found = attributes(message[_ADDRESS_HEAD.size :])
-    return Address(index, socket.inet_ntoa(found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), length)
+    return Address(index, socket.inet_ntop(family, found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]), length)
 
 
 def reverse_path_change(message: bytes) -> int | None:

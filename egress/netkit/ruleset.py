@@ -6,7 +6,8 @@ rest to the chain of the pod's pair; that restores the gateway of a known connec
 `fresh_N`, the one rule that a pivot or a drain changes; `source` and `check` see to the address it leaves with.
 """
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .desired import Pod, Wish
@@ -16,6 +17,9 @@ from .marks import MarkLayout
 TABLE = "sluicegate"
 #: What comes from a container and says that it comes from the internet.
 _FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places counter drop"
+
+#: By these come packets of pods and nodes, none from the internet (kube-proxy translates what it passes on).
+_TUNNELS = "{ vxlan, geneve, ipip, gre, gretap, sit }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +56,16 @@ def inet_table(wish: Wish, local: Local) -> Table:
 def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> Table:
     """Return the table that keeps bridge ports honest; `bridge_addresses` are those of the node's own bridges."""
     layout = MarkLayout(wish.settings.mark_mask)
-    hosts = {"hosts": Set("set", "type ipv4_addr;", bridge_addresses)}
+    six = frozenset(address for address in bridge_addresses if ":" in address)
+    hosts = {
+        "hosts": Set("set", "type ipv4_addr;", bridge_addresses - six),
+        "hosts6": Set("set", "type ipv6_addr;", six),
+    }
     cluster = {"not_internet": cluster_sets(wish)["not_internet"]}
     return Table(
         "bridge",
         {
-            "spoof": Chain(_hook("filter", "prerouting", "dstnat"), _bridge_rules(layout)),
+            "spoof": Chain(_hook("filter", "prerouting", "dstnat"), (*_router_six(six), *_bridge_rules(layout))),
             "inward": Chain(_hook("filter", "input", "filter"), _INWARD),
             "across": Chain(_hook("filter", "forward", "filter"), _ACROSS),
             "deliver": Chain(_hook("filter", "postrouting", "srcnat"), _DELIVER),
@@ -73,7 +81,7 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
         "spoof": Chain(_hook("filter", "prerouting", "raw - 160"), _spoof(wish)),
         "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(wish, layout)),
         "unrouted": Chain("", _unrouted(layout)),
-        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish)),
+        "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish, layout)),
         "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
         "check": Chain(_hook("filter", "postrouting", "srcnat + 10"), _check(wish, layout)),
         "shared": Chain("", (_set_mark("meta", layout, layout.shared), "accept")),
@@ -203,10 +211,12 @@ def _spoof(wish: Wish) -> tuple[str, ...]:
         "iifname @interfaces iifname . ip saddr != @places counter drop",
         # Where gateways' answers go, nobody else speaks in the internet's name.
         f"ip daddr {wish.private_address} iifname != {legs} ip saddr != @not_internet {_NO_WAY_BACK} counter drop",
+        # In a router's name, from where that isn't: it would move the next hop of all that shares a route.
+        f"icmp type redirect {_NO_WAY_BACK} counter drop",
     )
 
 
-def _forward(wish: Wish) -> tuple[str, ...]:
+def _forward(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
     """Return who may not pass: probes are the node's own business, so what is forwarded to a gateway is a pod's.
 
     A source-routed packet, where the node honours those, gets its next destination only after this.
@@ -214,6 +224,8 @@ def _forward(wish: Wish) -> tuple[str, ...]:
     leg = f'oifname "{wish.private_interface}"'
     return (
         "ip daddr @gateways counter reject with icmpx admin-prohibited",
+        # By another's route, or one that was redirected: only the map leads to a gateway.
+        f"rt ip nexthop @gateways meta mark & {layout.mask:#010x} == 0 counter drop",
         f"{leg} ip option lsrr exists counter drop",
         f"{leg} ip option ssrr exists counter drop",
     )
@@ -224,8 +236,11 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         # An ICMP error that quotes a pod's connection is taken for the connection's own, whoever sent it.
         f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
         # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
-        # that port, pass as replies to an inbound connection.
-        f"iifname @others ip daddr @guarded {_FALSE_INTERNET}",
+        # that port, pass as replies to an inbound connection: also to one that is enabled or born only later, or is on
+        # another node.
+        f"iifname @others ip daddr @not_internet {_FALSE_INTERNET}",
+        # Overlay networks take such packets from anybody who can reach their port, pods too.
+        f"meta iifkind {_TUNNELS} ct direction original ip daddr @guarded ip saddr != @not_internet counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
         f"meta nfproto ipv6 meta mark & {layout.mask:#010x} == {layout.unrouted:#010x} goto unrouted",
         "meta nfproto != ipv4 return",
@@ -319,9 +334,22 @@ _ACROSS = (
     "oifname @unrouted_ports meta protocol ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop",
     f"oifname @ports iifname @other_ports meta protocol ip {_FALSE_INTERNET}",
 )
-#: Frames for a bridge's own group move a station to another port before any rule sees them; and what is for a station
-#: that was silent for long goes to all ports. Neither may be overheard.
+#: Frames for a bridge's own group may move a station to another port before any rule sees them (on kernels without
+#: the switch, see `steady_stations`); and what is for a station that was silent for long goes to all ports. Neither may
+#: be overheard.
 _DELIVER = ("ether daddr @stations oifname . ether daddr != @station_places counter drop",)
+
+
+def _router_six(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Return what keeps a bridge's IPv6 addresses the node's: who takes one gets what pods send to the internet.
+
+    A solicitation or redirect that teaches has the address as its source, an advertisement in its body (RFC 4861).
+    """
+    claims = (
+        f"meta protocol ip6 icmpv6 type nd-neighbor-advert @th,64,128 {int(ipaddress.IPv6Address(each)):#034x} counter drop"
+        for each in sorted(addresses)
+    )
+    return ("meta protocol ip6 ip6 saddr @hosts6 counter drop", *claims)
 
 
 def _bridge_rules(layout: MarkLayout) -> tuple[str, ...]:

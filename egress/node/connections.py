@@ -113,10 +113,16 @@ class Connections:
             self._tenants[address] = tenants[address]
         self._used.update(tenants)
 
-    def born(self, pod: Pod) -> None:
-        """Delete what whoever had the address of `pod` before left: its heir must not meet it."""
+    def born(self, pod: Pod, *, steered: bool) -> None:
+        """Delete what whoever had the address of `pod` before left: its heir must not meet it.
+
+        And, where its app has a route, what waits there to be answered: that would be answered on the shared path, and
+        anybody may have sent it before there was anything to guard.
+        """
         if pod.address in self._used:
             self._conntrack.delete_from(pod.address)
+        if steered:
+            self._conntrack.delete_to(pod.address)
         self._used.add(pod.address)
         self._tenants[pod.address] = pod.container_id
 

@@ -165,7 +165,7 @@ class Dataplane:
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
         self._change_pods(replace(wish, pods={**wish.pods, pod.address: pod}), newborn=pod.address)
-        self._connections.born(pod)
+        self._connections.born(pod, steered=pod.namespace in wish.routes)
 
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Make the node forget the pod at `address`; as long as its interface stands, nothing gets out from there.
@@ -247,7 +247,8 @@ class Dataplane:
         """Take in what the kernel tells of changes; return whether others may have made one to what is ours."""
         base = self._applied
         interfaces = {base.wish.private_interface, *self._routing.default_interfaces} if base else frozenset[str]()
-        altered = self._notices.read(Ours(self._nft.own_generations, self._routing.port, interfaces))
+        ours = Ours(self._nft.own_generations, self._routing.port, interfaces, self._routing.bridges)
+        altered = self._notices.read(ours)
         self._nft.own_generations.clear()
         return altered
 
@@ -325,6 +326,7 @@ class Dataplane:
             repaired.append(f"rp_filter of {wish.private_interface} wasn't 2")
         if self._routing.ensure_sink():
             repaired.append("the sink interface was missing or down")
+        self._routing.steady_stations()
         repaired += forward.accept_forwarding(wish.private_interface, wish.settings.mark_mask)
         others = self._routing.default_interfaces - {wish.private_interface}
         self._guarded = all(reverse_path_filter(interface) != 1 for interface in others)

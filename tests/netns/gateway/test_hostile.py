@@ -201,8 +201,14 @@ def test_probes_are_answered_to_clients_only_and_hardly_larger(stage: Stage) -> 
 
 
 def test_no_redirect_is_heeded(stage: Stage) -> None:
+    """Whatever the settings are. One counts only where the next hop that it names is known as a neighbour already."""
+    gateway = stage.world.gateway
+    settings = [f"net.ipv4.conf.{each}.accept_redirects=1" for each in ("all", "eth0", "eth1")]
+    run("ip", "netns", "exec", gateway, "sysctl", "-qw", *settings)
+    for address, interface in (("203.0.113.66", "eth0"), (STRANGER, "eth1")):
+        run("ip", "-n", gateway, "neigh", "replace", address, "lladdr", "02:00:00:00:00:66", "dev", interface)
     quoted = f.ip(PUBLIC, OBSERVER, f.ICMP, f.icmp(0, 0, 1))
     stage.send(stage.world.internet, f.ip(ROUTER, PUBLIC, f.ICMP, f.redirect("203.0.113.66", quoted)))
     stage.send(stage.world.stranger, f.ip(ROUTER, PUBLIC, f.ICMP, f.redirect(STRANGER, quoted)))
     stage.settle()
-    assert f"via {ROUTER}" in run("ip", "-n", stage.world.gateway, "route", "get", OBSERVER)
+    assert f"via {ROUTER}" in run("ip", "-n", gateway, "route", "get", OBSERVER)

@@ -86,9 +86,12 @@ class Lair(World):
         """Make a pod as its network plugins do; the data plane isn't told."""
         pod = self.pod(name, app, "n1", address, bridged=bridged)
         router = "cni0" if bridged else pod["interface"]
-        mac = self.sh("n1", "cat", f"/sys/class/net/{router}/address").strip()
-        self.places[name] = Place(name, address, pod["mac"], mac, pod["interface"])
+        self.places[name] = Place(name, address, pod["mac"], self.station_of("n1", router), pod["interface"])
         return self.places[name]
+
+    def station_of(self, name: str, interface: str) -> str:
+        """Return the MAC of an interface."""
+        return self.sh(name, "cat", f"/sys/class/net/{interface}/address").strip()
 
     def vanish(self, name: str) -> None:
         """End a pod at once: its connections stay open for the other end."""

@@ -1,11 +1,12 @@
 """Attacks that need more than frames from outside: the victim's own packets, its silence, the node's tables."""
 
 import time
+from collections.abc import Iterator
 
 import frames as f
 import pytest
-from attacks import BRIDGE, EVIL_PORT, GATEWAY, GATEWAY_B, LLDP, NODE, SERVICE, VLAN, Scene
-from dataplane_world import N1, OBSERVER, A
+from attacks import BRIDGE, BRIDGES, EVIL_PORT, GATEWAY, GATEWAY_B, LLDP, NODE, PAUSE, SERVICE, VLAN, Scene
+from dataplane_world import N1, OBSERVER, VPC_HOST, A
 from lair import Lair, Packet, evil_by_the_pair
 
 pytestmark = pytest.mark.netns
@@ -63,15 +64,27 @@ def test_what_is_for_a_pod_on_a_bridge_is_never_overheard(lair: Lair, *, silent:
     if silent:
         lair.sh("n1", "bridge", "fdb", "del", at.victim.mac, "dev", at.victim.port, "master")
     else:
-        theft = f.ethernet(LLDP, at.victim.mac, 0x88CC, f.EVIL * 5)
-        lair.send("blog2", theft, theft)
-        fdb = lair.sh("n1", "bridge", "fdb", "show", "br", "cni0")
-        assert f"{at.victim.mac} dev {at.me.port}" in fdb, "else the test shows nothing"
+        # What the bridge's own switch prevents, on a kernel that has it.
+        lair.sh("n1", "bridge", "fdb", "replace", at.victim.mac, "dev", at.me.port, "master", "dynamic")
     lair["net"]("push")
     lair.show_sign("blog2")
     heard = [bytes.fromhex(packet) for _, packet in lair["blog2"]("watched")]
     assert [packet for packet in heard if b"still there?" in packet] == []
     assert lair["shop2"]("ask", to=OBSERVER, port=80) == A
+
+
+@pytest.mark.parametrize("to", [LLDP, PAUSE, BRIDGES, f.BROADCAST, "router"])
+def test_a_neighbour_never_moves_a_pods_station_to_its_own_port(lair: Lair, to: str) -> None:
+    """Or it would have what is sent there thrown away, as often as it likes."""
+    at = scene(lair, "blog2", "shop2")
+    assert lair["shop2"]("open", name="udp", to=OBSERVER, port=80, kind="udp") == A
+    station = at.victim.router if to == "router" else to
+    theft = [f.ethernet(station, at.victim.mac, kind, f.EVIL * 5) for kind in (0x88CC, 0x0800, 0x0806, 0x86DD)]
+    lair.send("blog2", *theft, at.frame(at.datagram(at.me.address)).replace(f.mac_bytes(at.me.mac), theft[0][6:12]))
+    lair.show_sign("blog2")
+    fdb = lair.sh("n1", "bridge", "fdb", "show", "br", "cni0")
+    assert f"{at.victim.mac} dev {at.victim.port}" in fdb
+    assert lair["shop2"]("say", name="udp") == A
 
 
 @NEIGHBOURS
@@ -93,6 +106,44 @@ def test_own_routes_addresses_and_marks_lead_nobody_to_the_pair(lair: Lair, liar
     finally:
         lair.ip(liar, f"route del {OBSERVER}/32\naddr del {address}/32 dev eth0\nneigh flush dev eth0")
     assert lair[liar]("ask", to=OBSERVER, port=80) == N1
+
+
+@pytest.fixture
+def one_leg(lair: Lair) -> Iterator[None]:
+    """A node that reaches the internet by its private leg, too, and heeds redirects."""
+    rules = "chain one { type nat hook postrouting priority srcnat + 1; ip saddr 10.244.0.0/16 oifname eth1 masquerade; }"
+    lair.sh("n1", "nft", f"table ip tricks {{ {rules}; }}")
+    lair.sh("n1", "sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=1")
+    lair.ip("n1", f"route replace default via {VPC_HOST}")
+    yield
+    lair.ip("n1", "route replace default via 198.51.100.1")
+    lair.sh("n1", "sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=0")
+    lair.sh("n1", "nft", "delete table ip tricks")
+
+
+@pytest.mark.usefixtures("one_leg")
+@pytest.mark.parametrize("liar", ["blog1", "blog2"])
+def test_no_redirect_from_a_pod_moves_the_nodes_next_hop(lair: Lair, liar: str) -> None:
+    """The kernel asks only whether it comes in the present next hop's name."""
+    quoted = f.ip(NODE, OBSERVER, f.ICMP, f.icmp(0, 0, 1))
+    # It counts only where the next hop that it names is known as a neighbour already.
+    lair.ip("n1", f"neigh replace {GATEWAY} lladdr {lair.station_of('gw-a', 'eth1')} dev eth1")
+    lair.send_packets(liar, f.ip(VPC_HOST, NODE, f.ICMP, f.redirect(GATEWAY, quoted)))
+    lair.show_sign("shop1")
+    assert f"via {VPC_HOST}" in lair.sh("n1", "ip", "route", "get", OBSERVER)
+
+
+@pytest.mark.usefixtures("one_leg")
+@pytest.mark.parametrize("liar", ["blog1", "blog2"])
+def test_no_route_on_the_node_leads_a_neighbour_to_a_gateway(lair: Lair, liar: str) -> None:
+    me = lair.places[liar].address
+    lair.ip("n1", f"route add {OBSERVER} via {GATEWAY} dev eth1")
+    try:
+        lair.send_packets(liar, f.ip(me, OBSERVER, f.UDP, f.udp(me, OBSERVER, 4444, EVIL_PORT)))
+        assert [packet for packet in lair.show_sign("shop1") if packet.evil] == []
+        assert lair["shop1"]("ask", to=OBSERVER, port=80) == A
+    finally:
+        lair.ip("n1", f"route del {OBSERVER} via {GATEWAY} dev eth1")
 
 
 @pytest.mark.parametrize("liar", ["blog1", "blog2", "shop1", "shop2"])
