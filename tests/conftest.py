@@ -1,8 +1,11 @@
-"""What all tests share: a database of their own, and a broker that only keeps messages (nothing runs eagerly)."""
+"""What all tests share: a database of their own, a broker that only keeps messages (nothing runs eagerly), and
+passwords that are hashed at no cost.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+from django.test import override_settings
 
 from portal.config import celery_app
 
@@ -21,3 +24,9 @@ def _broker_that_keeps_messages() -> Iterator[None]:
     celery_app.conf.update(broker_url="memory://localhost", broker_transport_options={})
     yield
     celery_app.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_hashes() -> Iterator[None]:
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield

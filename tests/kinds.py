@@ -30,6 +30,12 @@ def kinds_of(item: pytest.Item) -> list[str]:
     return marked or [item.path.relative_to(ROOT).parts[0]]
 
 
+def _length(item: pytest.Item) -> int:
+    """Return a rough measure of how long the file of `item` takes."""
+    whole_system = item.path.parent in {ROOT / "e2e", ROOT / "storm"}
+    return len(ORDER) if whole_system else ORDER.index(kinds_of(item)[0])
+
+
 class Kinds:
     """Counts outcomes by kind."""
 
@@ -41,13 +47,14 @@ class Kinds:
 
     @pytest.hookimpl(trylast=True)  # pytest orders by session-wide parameters before
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note every test's kinds; the longest files come first, so that two processes end at about the same time."""
+        """Note every test's kinds; the longest files come first, so that all processes end at about the same time.
+
+        That is the order in which xdist deals files out with `--no-loadscope-reorder`; else those with the most tests
+        come first, which are the shortest.
+        """
         for item in items:
-            kinds = kinds_of(item)
-            whole_system = item.path.parent == ROOT / "e2e"
-            item.user_properties.append(("kinds", kinds))
-            item.user_properties.append(("order", -1 if whole_system else ORDER.index(kinds[0])))
-        items.sort(key=lambda item: dict(item.user_properties)["order"])
+            item.user_properties.append(("kinds", kinds_of(item)))
+        items.sort(key=_length, reverse=True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst that happened to a test."""

@@ -8,7 +8,3 @@ class ApiConfig(AppConfig):
 
     name = "portal.api"
     label = "api"
-
-    def ready(self) -> None:
-        """Make the token's scheme known to the API's description."""
-        from . import schema  # noqa: F401, PLC0415  # importing it registers it; models must be loaded first

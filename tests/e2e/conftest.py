@@ -16,7 +16,7 @@ def missing() -> str:
     return obstacle() or ("" if shutil.which("redis-server") else "not on this machine: redis-server")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system() -> Iterator[System]:
     """All of Sluicegate, with shop-api, mail-worker and docs-site on both nodes."""
     if reason := missing():

@@ -177,27 +177,25 @@ def test_it_greets_with_all_that_is_needed_and_works_at_once(start: Callable[...
     check_nothing_is_left(demo)
 
 
-def test_ctrl_c_ends_it_and_the_next_one_starts(start: Callable[..., Demo]) -> None:
-    demo = start()
-    demo.wait_for_greeting()
-    # As a terminal does: to the whole group.
-    assert demo.end(os.killpg, signal.SIGINT) == 0
-    check_nothing_is_left(demo)
-    assert demo.err() == ""
-
-
-def test_a_demo_that_was_killed_leaves_the_next_one_nothing_to_trip_over(start: Callable[..., Demo]) -> None:
+def test_a_demo_that_was_killed_leaves_the_next_one_nothing_to_trip_over_and_ctrl_c_ends_that(
+    start: Callable[..., Demo],
+) -> None:
     first = start()
     first.wait_for_greeting()
     assert first.end(os.kill, signal.SIGKILL) == -signal.SIGKILL
     second = start()
     second.wait_for_greeting()
     assert second.manage("lab", "ip", "docs-site").strip() in SHARED
+    assert second.err() == ""
     third = start()
     assert third.process.wait(60) == 1
-    assert third.err() == f"Another demo is running in {third.state}: stop it first.\n"
-    assert second.end(os.kill, signal.SIGTERM) == 0
+    refusal = f"Another demo is running in {third.state}: stop it first.\n"
+    assert third.err() == refusal
+    # As a terminal does: to the whole group.
+    assert second.end(os.killpg, signal.SIGINT) == 0
     check_nothing_is_left(second)
+    # The second's words would stand in the same file: it said nothing.
+    assert second.err() == refusal
 
 
 def test_it_can_be_ended_while_it_starts(home: Path, start: Callable[..., Demo]) -> None:

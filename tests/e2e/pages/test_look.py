@@ -25,13 +25,18 @@ WIDTHS = (320, 768, 1440)
 LEGIBLE_PIXELS = 11
 
 
-def violations(page: Page) -> list[str]:
+def broken_rules(page: Page, where: str = "document") -> list[dict[str, Any]]:
+    """Return the rules that `where` breaks; what it keeps stays in the browser, since it is long."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
+    run = f"axe.run({where}, {{ resultTypes: ['violations'] }}).then((found) => found.violations)"
+    return list(page.evaluate(run))
+
+
+def violations(page: Page) -> list[str]:
     return [
         f"{page.url} {rule['id']}: {node['html'][:120]}"
-        for rule in found
+        for rule in broken_rules(page)
         if rule["impact"] in {"serious", "critical"}
         for node in rule["nodes"]
     ]
@@ -191,10 +196,10 @@ def test_motion_is_reduced_where_wished(open_page: Open, crew: rows.Crew) -> Non
     assert animation("reduce") == "none"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew, scheme: str) -> None:
+def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew) -> None:
+    """In one scheme only: neither the policy nor what fits hangs on colours."""
     _fill_admin(crew)
-    page = open_page(log_in_as="root@example.com", color_scheme=scheme)
+    page = open_page(log_in_as="root@example.com")
     model_admins = [admin.site.get_model_admin(model) for model in apps.get_models() if admin.site.is_registered(model)]
     assert len(model_admins) >= 11
 
@@ -213,7 +218,7 @@ def test_the_admin_start_page_is_accessible_and_leads_to_what_needs_a_look(open_
     page = open_page(log_in_as="root@example.com")
     page.goto("/admin/")
     assert page.locator("h1").inner_text() == "What needs a look"
-    inside = page.evaluate(AXE.read_text() + "; axe.run('section')")["violations"]
+    inside = broken_rules(page, "'section'")
     assert [rule["id"] for rule in inside if rule["impact"] in {"serious", "critical"}] == []
 
     page.click("text=Active, gateway unhealthy")

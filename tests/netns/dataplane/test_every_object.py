@@ -98,8 +98,13 @@ def listing(world: World) -> str:
 
 def objects(world: World, family: str) -> list[dict]:
     """Return what is in our table of this family; nothing where it isn't there."""
-    listed = json.loads(world.sh("n1", "nft", "-s", "-j", "list", "ruleset", family))["nftables"]
-    return [each for each in listed if TABLE in [value.get("table", value.get("name")) for value in each.values()]]
+    return ours(world.sh("n1", "nft", "-s", "-j", "list", "ruleset", family))
+
+
+def ours(listed: str) -> list[dict]:
+    """Return what is in our table, of nft's JSON."""
+    objects = json.loads(listed)["nftables"]
+    return [each for each in objects if TABLE in [value.get("table", value.get("name")) for value in each.values()]]
 
 
 def elements(world: World, name: str) -> list:
@@ -107,47 +112,53 @@ def elements(world: World, name: str) -> list:
     return next(each.get("elem", []) for each in sets if each["name"] == name)
 
 
+#: Asked for in one go: this is looked at again and again.
+LOOK = "\necho ---\n".join(
+    [
+        *(f"nft -s -j list ruleset {family}" for family in FAMILIES),
+        "ip rule show",
+        f"ip -4 route show table all proto {PROTOCOL}",
+        "iptables-nft-save -t filter",
+        # Its name and state; its MAC is another one each time.
+        f"ip -br link | grep -w {SINK} | tr -s ' ' | cut -d ' ' -f 1-2",
+        "sysctl -n net.ipv4.conf.eth1.rp_filter",
+    ]
+)
+
+
 def owned(world: World) -> str:
     """Return all that is ours on n1, in a form to compare: without handles, in a fixed order of elements."""
+    *tables, rules, routes, filters, link, sysctl = world.sh("n1", "sh", "-c", LOOK).split("---\n")
     seen = []
-    for family in FAMILIES:
-        for each in objects(world, family):
+    for listed in tables:
+        for each in ours(listed):
             for kind, content in each.items():
                 content.pop("handle", None)
                 content["elem"] = sorted(content.get("elem", ()), key=json.dumps)
                 seen.append([kind, content])
-    tables = sorted(json.dumps(each, sort_keys=True) for each in seen if each[0] != "rule")
-    rules = [json.dumps(each, sort_keys=True) for each in seen if each[0] == "rule"]
-    by_chain = sorted(rules, key=lambda text: json.loads(text)[1]["chain"])
-    ways = [*sorted(policy_rules(world)), *sorted(routes(world)), *sorted(accepts(world))]
-    # Its name and state; its MAC is another one each time.
-    links = " ".join(world.sh("n1", "ip", "-br", "link", "show", "dev", SINK).split()[:2]) if has_sink(world) else ""
-    sysctl = world.sh("n1", "sysctl", "-n", "net.ipv4.conf.eth1.rp_filter")
-    return "\n".join([*tables, *by_chain, *ways, links, sysctl])
+    others = sorted(json.dumps(each, sort_keys=True) for each in seen if each[0] != "rule")
+    nft_rules = [json.dumps(each, sort_keys=True) for each in seen if each[0] == "rule"]
+    by_chain = sorted(nft_rules, key=lambda text: json.loads(text)[1]["chain"])
+    ways = [*sorted(policy_rules(rules)), *sorted(tidy(routes)), *sorted(accepts(filters))]
+    return "\n".join([*others, *by_chain, *ways, link, sysctl])
 
 
-def policy_rules(world: World) -> list[str]:
-    shown = world.sh("n1", "ip", "rule", "show").splitlines()
-    return [" ".join(line.split()) for line in shown if f"proto {PROTOCOL}" in line]
+def policy_rules(shown: str) -> list[str]:
+    return [line for line in tidy(shown) if f"proto {PROTOCOL}" in line]
 
 
-def routes(world: World) -> list[str]:
-    shown = world.sh("n1", "ip", "-4", "route", "show", "table", "all", "proto", str(PROTOCOL)).splitlines()
-    return [" ".join(line.split()) for line in shown]
+def tidy(shown: str) -> list[str]:
+    return [" ".join(line.split()) for line in shown.splitlines()]
 
 
-def accepts(world: World) -> list[str]:
-    shown = world.sh("n1", "iptables-nft-save", "-t", "filter").splitlines()
-    return [line for line in shown if "sluicegate" in line]
-
-
-def has_sink(world: World) -> bool:
-    return SINK in world.sh("n1", "ip", "-br", "link")
+def accepts(shown: str) -> list[str]:
+    return [line for line in shown.splitlines() if "sluicegate" in line]
 
 
 def ways_to_take_away(world: World) -> dict[str, str]:
     """Return a command for each thing that is ours, by its name."""
     commands = {}
+    *_, rules, routes, filters, _, _ = world.sh("n1", "sh", "-c", LOOK).split("---\n")
     for family in FAMILIES:
         commands[f"table {family}"] = f"nft delete table {family} {TABLE}"
         for each in objects(world, family):
@@ -155,12 +166,12 @@ def ways_to_take_away(world: World) -> dict[str, str]:
                 if kind == "chain" or (kind in {"set", "map"} and content.get("elem")):
                     name = content["name"]
                     commands[f"{kind} {family} {name}"] = f"nft flush {kind} {family} {TABLE} {name}"
-    for rule in policy_rules(world):
+    for rule in policy_rules(rules):
         priority, _, rest = rule.partition(": ")
         commands[f"rule {rule}"] = f"ip rule del pref {priority} {rest}"
-    for line in routes(world):
+    for line in tidy(routes):
         commands[f"route {line}"] = f"ip route del {line}"
-    for line in accepts(world):
+    for line in accepts(filters):
         commands[f"accept {line}"] = line.replace("-A", "iptables-nft -D", 1)
     commands["sink"] = f"ip link del {SINK}"
     commands["sink down"] = f"ip link set {SINK} down"
