@@ -345,10 +345,9 @@ def _router_six(addresses: Iterable[str]) -> tuple[str, ...]:
 
     A solicitation or redirect that teaches has the address as its source, an advertisement in its body (RFC 4861).
     """
-    claims = (
-        f"meta protocol ip6 icmpv6 type nd-neighbor-advert @th,64,128 {int(ipaddress.IPv6Address(each)):#034x} counter drop"
-        for each in sorted(addresses)
-    )
+    numbers = (int(ipaddress.IPv6Address(address)) for address in sorted(addresses))
+    advert = "meta protocol ip6 icmpv6 type nd-neighbor-advert"
+    claims = (f"{advert} @th,64,128 {number:#034x} counter drop" for number in numbers)
     return ("meta protocol ip6 ip6 saddr @hosts6 counter drop", *claims)
 
 
