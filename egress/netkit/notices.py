@@ -15,7 +15,7 @@ from .routing import PROTOCOL, SINK
 from .ruleset import TABLE
 
 _NFTABLES = (7,)
-#: Links, IPv4 addresses, routes, rules, IPv6 addresses, and settings such as rp_filter (RTNLGRP_… in linux/rtnetlink.h).
+#: Links, IPv4 addresses, routes, rules, IPv6 addresses, settings such as rp_filter (RTNLGRP_… in linux/rtnetlink.h).
 _ROUTING = (1, 5, 7, 8, 9, 24)
 _CHAIN_KINDS = {(10 << 8) | 3, (10 << 8) | 5}
 _LAST_KERNEL_TABLE = 255

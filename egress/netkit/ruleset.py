@@ -16,7 +16,7 @@ from .marks import MarkLayout
 
 TABLE = "sluicegate"
 #: What comes from a container and says that it comes from the internet.
-_FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places counter drop"
+_FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places"
 
 #: By these come packets of pods and nodes, none from the internet (kube-proxy translates what it passes on).
 _TUNNELS = "{ vxlan, geneve, ipip, gre, gretap, sit }"
@@ -237,8 +237,8 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
         # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
         # that port, pass as replies to an inbound connection: also to one that is enabled or born only later, or is on
-        # another node.
-        f"iifname @others ip daddr @not_internet {_FALSE_INTERNET}",
+        # another node. Who routes for a network of its own, and is known for that to the node, may.
+        f"iifname @others ip daddr @not_internet {_FALSE_INTERNET} {_NO_WAY_BACK} counter drop",
         # Overlay networks take such packets from anybody who can reach their port, pods too.
         f"meta iifkind {_TUNNELS} ct direction original ip daddr @guarded ip saddr != @not_internet counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",
@@ -332,7 +332,7 @@ _INWARD = (_TWICE_TAGGED,)
 _ACROSS = (
     f"oifname @ports {_TWICE_TAGGED}",
     "oifname @unrouted_ports meta protocol ip6 icmpv6 type { nd-router-advert, nd-redirect } counter drop",
-    f"oifname @ports iifname @other_ports meta protocol ip {_FALSE_INTERNET}",
+    f"oifname @ports iifname @other_ports meta protocol ip {_FALSE_INTERNET} counter drop",
 )
 #: Frames for a bridge's own group may move a station to another port before any rule sees them (on kernels without
 #: the switch, see `steady_stations`); and what is for a station that was silent for long goes to all ports. Neither may
@@ -345,10 +345,9 @@ def _router_six(addresses: Iterable[str]) -> tuple[str, ...]:
 
     A solicitation or redirect that teaches has the address as its source, an advertisement in its body (RFC 4861).
     """
-    claims = (
-        f"meta protocol ip6 icmpv6 type nd-neighbor-advert @th,64,128 {int(ipaddress.IPv6Address(each)):#034x} counter drop"
-        for each in sorted(addresses)
-    )
+    numbers = (int(ipaddress.IPv6Address(address)) for address in sorted(addresses))
+    advert = "meta protocol ip6 icmpv6 type nd-neighbor-advert"
+    claims = (f"{advert} @th,64,128 {number:#034x} counter drop" for number in numbers)
     return ("meta protocol ip6 ip6 saddr @hosts6 counter drop", *claims)
 
 

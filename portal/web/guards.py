@@ -11,6 +11,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render, resolve_url
+from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
@@ -32,13 +33,18 @@ type_of_view = Callable[Concatenate[PageRequest, ...], HttpResponse]
 
 
 def logged_in(view: type_of_view) -> Callable[..., HttpResponse]:
-    """Send others to the log-in page; a fragment's request sends the whole page there, not the fragment."""
+    """Send others to the log-in page; a fragment's request sends the whole page there, not the fragment.
+
+    What the view answers is stored nowhere: no proxy and no browser shows it to whoever comes after.
+    """
 
     @wraps(view)
     def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         user: User | AnonymousUser = request.user
         if user.is_authenticated:
-            return view(request, *args, **kwargs)
+            response = view(request, *args, **kwargs)
+            patch_cache_control(response, private=True, no_store=True)
+            return response
         if request.htmx:
             return HttpResponseClientRedirect(resolve_url(settings.LOGIN_URL))
         return redirect_to_login(request.get_full_path())

@@ -65,6 +65,11 @@ def test_app_of_an_unknown_id_is_not_found(client_of: Clients) -> None:
     assert b"There is nothing here" in response.content
 
 
+def test_no_page_of_a_person_is_stored(client_of: Clients, app: App) -> None:
+    for url in (reverse("web:apps"), reverse("web:app", args=[app.pk]), reverse("web:enable", args=[app.pk])):
+        assert "no-store" in client_of("owner").get(url).headers["Cache-Control"]
+
+
 def test_polling_after_the_session_ended_sends_the_whole_page_to_the_log_in(client_of: Clients, app: App) -> None:
     response = client_of("anonymous").get(reverse("web:app", args=[app.pk]), headers={"HX-Request": "true"})
 

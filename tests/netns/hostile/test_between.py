@@ -111,8 +111,8 @@ def test_own_routes_addresses_and_marks_lead_nobody_to_the_pair(lair: Lair, liar
 @pytest.fixture
 def one_leg(lair: Lair) -> Iterator[None]:
     """A node that reaches the internet by its private leg, too, and heeds redirects."""
-    rules = "chain one { type nat hook postrouting priority srcnat + 1; ip saddr 10.244.0.0/16 oifname eth1 masquerade; }"
-    lair.sh("n1", "nft", f"table ip tricks {{ {rules}; }}")
+    rule = "type nat hook postrouting priority srcnat + 1; ip saddr 10.244.0.0/16 oifname eth1 masquerade"
+    lair.sh("n1", "nft", f"table ip tricks {{ chain one {{ {rule}; }}; }}")
     lair.sh("n1", "sysctl", "-qw", "net.ipv4.conf.all.accept_redirects=1")
     lair.ip("n1", f"route replace default via {VPC_HOST}")
     yield

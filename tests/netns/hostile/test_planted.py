@@ -144,3 +144,16 @@ def test_nor_what_came_in_a_tunnel(lair: Lair, victim: str, liar: str) -> None:
         comes_by_the_pair(speak(lair, victim))
     finally:
         lair.ip("n1", "link del flannel.1")
+
+
+def test_a_neighbour_that_the_node_knows_as_a_router_speaks_for_its_network(lair: Lair) -> None:
+    lair.ip("n1", "route add 172.30.0.0/24 dev v-blog1")
+    try:
+        lair["blog2"]("watch", interfaces=["eth0"])
+        to = lair.places["blog2"].address
+        lair.send_packets("blog1", f.ip("172.30.0.5", to, f.UDP, f.udp("172.30.0.5", to, SILENT, PORT)))
+        assert lair["blog1"]("ask", to=to, port=1) == "Connection refused", "what was sent before has got there"
+        heard = [bytes.fromhex(packet) for _, packet in lair["blog2"]("watched")]
+        assert any(f.EVIL in packet for packet in heard)
+    finally:
+        lair.ip("n1", "route del 172.30.0.0/24 dev v-blog1")
