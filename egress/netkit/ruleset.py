@@ -18,6 +18,8 @@ TABLE = "sluicegate"
 #: What comes from a container and says that it comes from the internet.
 _FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places"
 
+#: Containers are behind these; so may a node's uplinks be, by which the internet is reached.
+_CONTAINERS = '{ "veth", "bridge" }'
 #: By these come packets of pods and nodes, none from the internet (kube-proxy translates what it passes on).
 _TUNNELS = "{ vxlan, geneve, ipip, gre, gretap, sit }"
 
@@ -112,7 +114,6 @@ def inet_sets(local: Local) -> dict[str, Set]:
         "unrouted_interfaces": Set(
             "set", "type ifname;", frozenset(_quoted(pod.interface) for pod in unrouted if not pod.bridge)
         ),
-        "others": Set("set", "type ifname;", frozenset(_quoted(_routed(pod)) for pod in local.others)),
         "earlier": Set("set", "type ipv4_addr;", local.earlier),
         "asked": Set("set", "type ipv4_addr;", local.asked),
         "pods": Set(
@@ -197,6 +198,8 @@ def _set_mark(where: str, layout: MarkLayout, value: int) -> str:
 
 #: The source isn't reached by the interface that the packet came in by.
 _NO_WAY_BACK = "fib saddr . iif oif missing"
+#: To a pod or node, in the internet's name, from where that isn't.
+_IN_ITS_NAME = f"ip daddr @not_internet {_FALSE_INTERNET} {_NO_WAY_BACK} counter drop"
 
 
 def _spoof(wish: Wish) -> tuple[str, ...]:
@@ -237,8 +240,9 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         f'ct direction reply ct mark & {layout.mask:#010x} != 0 iifname != "{wish.private_interface}" counter drop',
         # A neighbour that speaks to a pod in the internet's name would make its answers, and what it begins itself at
         # that port, pass as replies to an inbound connection: also to one that is enabled or born only later, or is on
-        # another node. Who routes for a network of its own, and is known for that to the node, may.
-        f"iifname @others ip daddr @not_internet {_FALSE_INTERNET} {_NO_WAY_BACK} counter drop",
+        # another node. Who routes for a network of its own, and is known for that to the node, may. By the kind of
+        # interface, since a container that began while this agent stood still is in no set.
+        f'meta iifkind {_CONTAINERS} iifname != "{wish.private_interface}" {_IN_ITS_NAME}',
         # Overlay networks take such packets from anybody who can reach their port, pods too.
         f"meta iifkind {_TUNNELS} ct direction original ip daddr @guarded ip saddr != @not_internet counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",

@@ -88,6 +88,22 @@ def test_what_waited_at_an_address_is_no_way_past_the_pair_of_who_is_born_there(
 
 
 @KINDS
+def test_nor_what_a_container_said_that_began_while_the_agent_stood_still(
+    lair: Lair, victim: str, *, bridged: bool
+) -> None:
+    lair.settle("stranger", "blog", f"10.244.1.{next(_addresses) + 100}", bridged=bridged)
+    unknown = lair.pods.pop("stranger")
+    try:
+        lair.add_pod("victim", "late", victim, bridged=bridged)
+        lair.send_packets("stranger", *beginnings(victim))
+        lair["n1"]("change", wish=lair.wish(routes=(route(), route("late", pair=9))))
+        comes_by_the_pair(speak(lair, "victim"))
+    finally:
+        lair.pods["stranger"] = unknown
+        lair.vanish("stranger")
+
+
+@KINDS
 def test_what_conntrack_holds_for_an_address_ends_when_an_enabled_pod_gets_it(
     lair: Lair, victim: str, *, bridged: bool
 ) -> None:
