@@ -26,8 +26,7 @@ def addresses(system: System) -> Iterator[set[str]]:
 def loads(system: System, addresses: set[str]) -> Iterator[list[Load]]:
     running = [Load(system, node, kind) for node in NODE_NAMES for kind in ("tcp", "udp")]
     yield running
-    for load in running:
-        load.stop()
+    Load.stop(running)
 
 
 def droplets(system: System) -> dict[str, int]:
@@ -54,8 +53,7 @@ def test_a_rebuild_under_load_keeps_both_addresses_and_loses_nothing(
     wait_for("the Droplet boots anew", lambda: boots(system, droplet) > booted, 240)
     back_at = time.time()
     wait_for("both addresses are used again", lambda: system.seen_from_all_nodes(APP, "tcp", 4) == addresses, 120)
-    for load in loads:
-        load.stop()
+    Load.stop(loads)
 
     assert [failure for load in loads for failure in load.failures()] == []
     assert all(load.addresses(began_at, time.time()) <= addresses for load in loads)

@@ -2,7 +2,7 @@
 
 import pytest
 from dataplane_world import OBSERVER, A, B, World, route
-from test_hostile import ALTERATIONS
+from test_altered import ALTERATIONS
 
 pytestmark = pytest.mark.netns
 MORE = {
