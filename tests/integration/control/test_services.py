@@ -295,7 +295,9 @@ def test_what_gateways_and_nodes_are_built_on_changes_only_while_nothing_is_enab
         {"nonsense": 1},
     ],
 )
-def test_what_agents_would_choke_on_or_leak_by_is_refused_and_nothing_is_written(fleet: Fleet, fields: dict[str, Any]) -> None:
+def test_what_agents_would_choke_on_or_leak_by_is_refused_and_nothing_is_written(
+    fleet: Fleet, fields: dict[str, Any]
+) -> None:
     before = (Cluster.objects.values().get(), Event.objects.count())
     with pytest.raises(ClusterInvalid):
         cluster_change(cluster=fleet.cluster, actor=fleet.user, **fields)
