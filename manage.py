@@ -14,4 +14,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Ctrl-C before, or beside, what a command makes of it; a shell's code for that.
+        sys.exit(130)

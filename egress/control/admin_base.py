@@ -105,7 +105,7 @@ class KeepsHistory:
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], list[str]]:
         """Name what keeps a row: Django would say that this person lacks permissions, which nobody has."""
-        found, counts, missing, protected = super().get_deleted_objects(objs, request)  # type: ignore[misc]  # ModelAdmin's
+        found, counts, missing, protected = super().get_deleted_objects(objs, request)
         kept = [f"its rows under {name}: they are history, and are kept" for name in sorted(missing)]
         return found, counts, set(), [*protected, *kept]
 

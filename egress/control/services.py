@@ -275,9 +275,10 @@ def _serves(gateway: Gateway) -> bool:
 
 
 def _is_dead(gateway: Gateway) -> bool:
-    """Say whether neither the gateway itself nor any node says that it works: then a rebuild takes nothing away."""
-    probes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE).values_list("gateways")
-    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in probes)
+    """Say whether neither the gateway itself nor any node says now that it works: a rebuild takes nothing away."""
+    fresh = clock.now() - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
+    nodes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE, reported_at__gte=fresh)
+    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in nodes.values_list("gateways"))
     return gateway.reported_at is not None and not _is_healthy(gateway) and not seen
 
 

@@ -215,6 +215,9 @@ def test_a_silent_gateway_that_a_node_still_uses_is_not_taken_from_it(active: Fl
     Node.objects.filter(pk=active.nodes[0].pk).update(gateways={str(active.gateways()[0].pk): "healthy"})
     with pytest.raises(PeerNotReady):
         rebuild(active)
+    # What a node said long ago, before it died itself, holds nobody up.
+    Node.objects.update(reported_at=clock.now() - timedelta(minutes=5))
+    assert rebuild(active).provisioning_status == "maintenance"
 
 
 def test_a_lost_server_is_not_rebuilt(active: Fleet) -> None:

@@ -17,7 +17,6 @@ from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, 
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
 from egress.control.tidy import tidy
-
 from tests.factories import make_app
 
 from .fleet import Fleet

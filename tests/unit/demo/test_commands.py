@@ -45,6 +45,15 @@ def test_a_state_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
+def test_ctrl_c_before_a_command_minds_it_is_no_traceback() -> None:
+    interrupt = "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), 2)"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "shell", "--no-imports", "-c", interrupt],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_waiting_faults_read_well() -> None:
     assert fault_lines([]) == ["no fault is waiting"]
     assert fault_lines([{"kind": "slow", "operation": "*", "left": 3}])[0].split() == ["slow", "at", "*", "3", "more"]
