@@ -188,8 +188,8 @@ def test_why_it_matters_there_an_app_that_is_enabled_goes_on_past_all_rules(runt
 def test_without_a_network_the_node_is_starting_until_there_is_one(runtime: Runtime, wire: Wire) -> None:
     assert wire
     runtime.node.start()
-    detail = told(runtime, "starting").detail
-    assert "holds no network yet" in detail
+    # Its first report may come before it has looked.
+    wait_for(lambda: "holds no network yet" in told(runtime, "starting").detail, "the report says why")
     assert runtime.run("ADD", runtime.container(), namespace="docs")["ips"], "others' containers don't wait for it"
     runtime.install()
     told(runtime, "ok")
