@@ -11,6 +11,8 @@ from .models import Event, Gateway, GatewayStatus, Health, Node, NodeStatus
 
 #: Only what serves, or is meant to, is healthy or not: one in maintenance is silent on purpose.
 OBSERVED = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING)
+#: What a gateway in use bears from when its server was found to be gone.
+LOST = "Its server is gone at the cloud provider, and its address with it."
 #: At most this many rows change their health in one look; the next look takes the rest.
 BATCH = 500
 

@@ -12,7 +12,7 @@ from portal.accounts.models import ApiToken, User
 
 from . import installation
 from .errors import AppUnknown, StandsStill
-from .failures import LOST
+from .health import LOST
 from .models import (
     App,
     Assignment,

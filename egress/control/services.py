@@ -15,8 +15,8 @@ from django.utils.module_loading import import_string
 
 from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 
-from . import clock, credentials, distribution, events
-from .adoption import find_for, pair_adopt
+from . import clock, distribution, events
+from .agents import credentials
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
@@ -30,6 +30,7 @@ from .errors import (
     TransitionConflict,
 )
 from .health import gateway_health
+from .inventory.adoption import find_for, pair_adopt
 from .models import (
     SLOTS,
     App,

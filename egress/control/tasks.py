@@ -4,8 +4,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from . import health, reconcile
-from . import tidy as tidying
+from . import health
+from .inventory import tidy as tidying
+from .reconcile import loop as reconcile
 
 
 @shared_task

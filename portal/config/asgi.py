@@ -23,7 +23,7 @@ def _beside(agents: Application, pages: Application) -> Application:
 
 
 _pages = get_asgi_application()
-from egress.control import agent_api  # noqa: E402  # its models can be loaded now
+from egress.control.agents import api as agent_api  # noqa: E402  # its models can be loaded now
 
 application = BoundedBodies(_beside(agent_api.application, _pages))
 settings.SECRET_KEY  # noqa: B018  # reading it raises where there is none: better now than at the first log-in

@@ -302,7 +302,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "ENVIRONMENT": "portal.web.simulated.admin_label",
     "ENVIRONMENT_TITLE_PREFIX": "portal.web.simulated.admin_title_prefix",
-    "DASHBOARD_CALLBACK": "egress.control.admin_start.dashboard",
+    "DASHBOARD_CALLBACK": "egress.control.admin.start.dashboard",
 }
 
 LOGGING = {

@@ -7,7 +7,7 @@ from pytest_django import Settings
 
 from egress.control import provider_access
 from egress.control.models import Placement
-from egress.control.reconcile import reconcile
+from egress.control.reconcile.loop import reconcile
 from egress.control.selectors import egress_view
 from egress.control.services import egress_enable
 from tests.contract.cloudlab import TOKEN, CloudLab

@@ -11,11 +11,12 @@ from typing import Any, get_args
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, health, provider_access, tidy
+from egress.control import clock, health, provider_access
 from egress.control.attention import any_of, gateway_concerns
 from egress.control.errors import EgressError
+from egress.control.inventory import tidy
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
-from egress.control.reconcile import reconcile
+from egress.control.reconcile.loop import reconcile
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
 from egress.control.waiting import stuck_deletion

@@ -8,10 +8,10 @@ import pytest
 from pytest_django import Settings
 
 from egress.control import installation, naming, provider_access
+from egress.control.inventory.tidy import tidy
 from egress.control.models import AssignmentStatus, Gateway
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
-from egress.control.tidy import tidy
 from tests.contract.cloudlab import TOKEN, CloudLab
 from tests.factories import make_app, make_cluster, make_node, make_team, make_user
 from tests.integration.control.backup import Backups

@@ -19,8 +19,8 @@ from typing import Any
 
 from django.db import connection, connections
 
-from egress.control import reconcile
-from egress.control.plan import Step
+from egress.control.reconcile import loop as reconcile
+from egress.control.reconcile.plan import Step
 from portal.config import celery_app
 
 from .cloud import from_environment

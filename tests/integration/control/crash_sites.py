@@ -8,17 +8,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import (
-    adoption,
-    breaker,
-    installation,
-    lease,
-    quarantine,
-    reconcile,
-    services,
-    steps,
-    tidy,
-)
+from egress.control import installation, services
+from egress.control.inventory import adoption, breaker, quarantine, tidy
+from egress.control.reconcile import lease, steps
+from egress.control.reconcile import loop as reconcile
 from egress.provider.base import Provider
 
 #: The provider's methods.

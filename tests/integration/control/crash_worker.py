@@ -73,7 +73,9 @@ def main() -> None:
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.config.settings")
     django.setup()
-    from egress.control import adoption, node_polls, tasks  # noqa: F401 - loaded before the fork
+    from egress.control import tasks
+    from egress.control.agents import node_polls  # noqa: F401 - loaded before the fork
+    from egress.control.inventory import adoption  # noqa: F401 - loaded before the fork
 
     from . import crash, crash_sites  # noqa: F401
 
@@ -137,7 +139,8 @@ _Take = Callable[[], list[tuple[str, list[str]]]]
 
 def _work(errand: dict[str, Any], take: _Take) -> None:
     """Do what a worker does in a second: the sweep, and what it finds due."""
-    from egress.control import reconcile, tasks
+    from egress.control import tasks
+    from egress.control.reconcile import loop as reconcile
 
     reconcile.MAX_STEPS = errand["max_steps"]
     tasks.sweep()
@@ -159,14 +162,14 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
 
     models = {"app": App, "gateway": Gateway, "stray": StrayServer}
     given = {name: models[name].objects.get(pk=key) if name in models else key for name, key in errand["given"].items()}
-    module, _, service = errand["service"].partition(".")
+    module, _, service = errand["service"].rpartition(".")
     function = getattr(import_module(f"egress.control.{module}"), service)
     function(**given, actor=User.objects.get(pk=errand["actor"]))
 
 
 def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     """Do what the web does when a node says what it applied."""
-    from egress.control import node_polls
+    from egress.control.agents import node_polls
     from egress.wire.messages import NodeSyncRequest
 
     message = NodeSyncRequest(epoch=errand["epoch"], applied_revision=errand["revision"], wait_seconds=0)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from egress.control import agents, node_polls
-from egress.control.enrolment import enrolment_secret
+from egress.control.agents import calls as agents
+from egress.control.agents import node_polls
+from egress.control.agents.enrolment import enrolment_secret
 from egress.control.errors import EgressError
 from egress.control.models import App, Assignment, Cluster, Gateway, GatewayStatus, Node
-from egress.control.reconcile import reconcile
+from egress.control.reconcile.loop import reconcile
 from egress.wire.messages import (
     GatewayEnrol,
     GatewayReport,

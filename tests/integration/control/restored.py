@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 from pytest_django import Settings
 
-from egress.control import agents, installation
+from egress.control import installation
+from egress.control.agents import calls as agents
 from egress.control.errors import StandsStill, Unauthorized
 from egress.control.models import Assignment, AssignmentStatus
 from egress.control.services import egress_disable, egress_enable

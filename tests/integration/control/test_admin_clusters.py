@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 
-from egress.control.admin import ClusterAdmin
+from egress.control.admin.egress import ClusterAdmin
 from egress.control.models import Cluster, Event
 from egress.control.services import egress_enable
 from tests.factories import make_cluster

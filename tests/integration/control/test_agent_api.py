@@ -11,13 +11,16 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from egress.control import agent_api, agents, distribution, hands, node_polls
-from egress.control.enrolment import enrolment_secret
+from egress.control import distribution
+from egress.control.agents import api as agent_api
+from egress.control.agents import calls as agents
+from egress.control.agents import hands, node_polls
+from egress.control.agents.enrolment import enrolment_secret
+from egress.control.agents.node_polls import Poll
+from egress.control.agents.watch import Watcher
 from egress.control.errors import EgressError
 from egress.control.models import Cluster, Gateway, Node
-from egress.control.node_polls import Poll
 from egress.control.services import egress_enable, node_remove
-from egress.control.watch import Watcher
 from egress.wire.codec import decode, encode
 from egress.wire.messages import (
     MAX_REQUEST_BYTES,

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from egress.control import agents, clock
-from egress.control.enrolment import enrolment_secret
+from egress.control import clock
+from egress.control.agents import calls as agents
+from egress.control.agents.enrolment import enrolment_secret
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.models import Assignment, Cluster, Event, Gateway, Node
 from egress.control.services import egress_disable, egress_enable, gateway_rebuild, node_remove

@@ -15,12 +15,12 @@ import pytest
 from django.core.cache import cache
 from django.db import connection
 
-from egress.control import agent_api
-from egress.control.enrolment import enrolment_secret
-from egress.control.guard import FAILURES, REQUESTS
+from egress.control.agents import api as agent_api
+from egress.control.agents.enrolment import enrolment_secret
+from egress.control.agents.guard import FAILURES, REQUESTS
+from egress.control.agents.watch import Watcher
 from egress.control.models import Cluster, Event, Gateway
 from egress.control.services import egress_enable
-from egress.control.watch import Watcher
 from egress.wire.codec import decode, encode
 from egress.wire.messages import (
     Done,

@@ -17,8 +17,8 @@ from pytest_django import Settings
 from egress.control import clock, installation, naming
 from egress.control.models import Assignment, Event, Placement
 from egress.control.models_installation import Installation, StrayServer
-from egress.control.plan import Act
-from egress.control.steps import MAX_MOVES
+from egress.control.reconcile.plan import Act
+from egress.control.reconcile.steps import MAX_MOVES
 
 from . import crash_sites
 from .cloud import BUG, IGNORED, FileCloud
@@ -207,7 +207,7 @@ def breaker_trips(play: Play) -> None:
     tripped = Event.objects.filter(subject="provider.breaker", new="tripped")
     assert tripped.filter(at__gte=installation.here().counted_from).count() == 1
     play.settings.EGRESS_DELETION_LIMIT = limit
-    play.ask("breaker.reset")
+    play.ask("inventory.breaker.reset")
     play.tidy()
     play.until(play.is_active)
 
@@ -243,7 +243,7 @@ def pair_is_taken_back(play: Play) -> None:
     before = {server.id for server in play.servers()}
     forget(play.fleet.assignment)
     play.tidy()
-    play.ask("adoption.pair_adopt", play.fleet.app.assignments.exists, app=play.fleet.app)
+    play.ask("inventory.adoption.pair_adopt", play.fleet.app.assignments.exists, app=play.fleet.app)
     play.until(play.is_active)
     assert {server.id for server in play.servers()} == before
 

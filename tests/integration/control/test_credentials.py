@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from egress.control import agents, clock
+from egress.control import clock
+from egress.control.agents import calls as agents
 from egress.control.errors import Unauthorized
 from egress.control.models import Event, Gateway, Node
 from egress.control.services import egress_disable, egress_enable, node_remove

@@ -6,11 +6,12 @@ from uuid import uuid4
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, naming, steps
+from egress.control import clock, naming
 from egress.control.health import watch_silence
-from egress.control.lease import Lease
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, Node, Wish
-from egress.control.reconcile import reconcile, sweep
+from egress.control.reconcile import steps
+from egress.control.reconcile.lease import Lease
+from egress.control.reconcile.loop import reconcile, sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
 
@@ -224,7 +225,7 @@ def test_a_hint_for_a_row_that_is_gone_does_no_harm(db: None) -> None:
 
 def test_the_sweep_enqueues_what_is_due_and_nobody_has(enabled: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
-    monkeypatch.setattr("egress.control.reconcile.enqueue", lambda ids: sent.extend(map(str, ids)))
+    monkeypatch.setattr("egress.control.reconcile.loop.enqueue", lambda ids: sent.extend(map(str, ids)))
     sweep()
     assert sent == [str(enabled.assignment.pk)]
     Lease.acquire(enabled.assignment.pk)
@@ -241,7 +242,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up_and_makes_nobody_well(
     fleet: Fleet, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    monkeypatch.setattr("egress.control.reconcile.enqueue", lambda ids: sent.extend(map(str, ids)))
+    monkeypatch.setattr("egress.control.reconcile.loop.enqueue", lambda ids: sent.extend(map(str, ids)))
     settings.CLOCK_OFFSET_SECONDS = 3600
     fleet.bring_up()
     Assignment.objects.update(due_at=clock.now())

@@ -7,9 +7,9 @@ import pytest
 from django.db import OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from egress.control import hands
+from egress.control.agents import hands
+from egress.control.agents.hands import Hands
 from egress.control.errors import EgressError, Unauthorized
-from egress.control.hands import Hands
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

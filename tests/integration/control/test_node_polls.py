@@ -8,10 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from egress.control import clock, distribution, installation, node_polls
+from egress.control import clock, distribution, installation
+from egress.control.agents import node_polls
+from egress.control.agents.node_polls import Poll
 from egress.control.errors import EgressError, StandsStill, Unauthorized
 from egress.control.models import Assignment, Cluster, Node, NodeStatus
-from egress.control.node_polls import Poll
 from egress.wire.messages import NodeSync, NodeSyncRequest
 from portal.accounts.models import token_hash
 from tests.factories import make_cluster, make_node

@@ -3,8 +3,8 @@
 import pytest
 from pytest_django import Settings
 
-from egress.control import failures, steps
 from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus, Placement, RouteChange
+from egress.control.reconcile import failures, steps
 from egress.control.selectors import egress_view
 from egress.control.services import egress_enable, egress_retry
 

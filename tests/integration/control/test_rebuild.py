@@ -7,9 +7,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from egress.control import agents, clock
+from egress.control import clock
+from egress.control.agents import calls as agents
 from egress.control.errors import GatewayLost, GatewayNotInUse, PeerNotReady, Unauthorized, WindowClosed
-from egress.control.failures import LOST
+from egress.control.health import LOST
 from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, RouteChange
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild

@@ -13,15 +13,17 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from egress.control import adoption, agents, clock, distribution, installation
+from egress.control import clock, distribution, installation
+from egress.control.agents import calls as agents
 from egress.control.errors import StandsStill, WindowClosed
 from egress.control.health import watch_silence
+from egress.control.inventory import adoption
+from egress.control.inventory.tidy import tidy
 from egress.control.models import AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
-from egress.control.reconcile import sweep
+from egress.control.reconcile.loop import sweep
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
-from egress.control.tidy import tidy
 from egress.wire.messages import GatewaySyncRequest
 from tests.factories import make_node
 

@@ -7,8 +7,8 @@ from django.test import TestCase
 from pytest_django import Settings
 
 from egress.control import naming, tasks
-from egress.control.lease import Lease
 from egress.control.models import AssignmentStatus, Event
+from egress.control.reconcile.lease import Lease
 from egress.control.services import egress_enable
 from portal.config import celery_app
 

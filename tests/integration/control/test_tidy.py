@@ -11,12 +11,13 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from egress.control import adoption, breaker, clock, naming, quarantine
+from egress.control import clock, naming
 from egress.control.errors import NotAPair, StrayGone
+from egress.control.inventory import adoption, breaker, quarantine
+from egress.control.inventory.tidy import tidy
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.services import egress_disable, egress_enable
-from egress.control.tidy import tidy
 from tests.factories import make_app
 
 from .fleet import Fleet
@@ -260,7 +261,7 @@ def test_a_gateway_that_reports_is_there_whatever_the_provider_says(fleet: Fleet
 
 def test_when_everything_seems_lost_nothing_is_believed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The token may be another account's."""
-    monkeypatch.setattr("egress.control.tidy.LOST_ANYHOW", 1)
+    monkeypatch.setattr("egress.control.inventory.tidy.LOST_ANYHOW", 1)
     fleet.bring_up()
     silence(fleet)
     for server in ids(fleet):

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from egress.control import agents, attention
+from egress.control import attention
+from egress.control.agents import calls as agents
 from egress.control.models import App, AssignmentStatus, Node
 from egress.control.overview import egress_overviews
 from egress.control.selectors import egress_view

@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from egress.control import clock, distribution, naming
 from egress.control.errors import NothingToRetry
-from egress.control.failures import stopped_message, trying_message
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
+from egress.control.reconcile.failures import stopped_message, trying_message
 from egress.control.selectors import egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
 from egress.provider.base import ProviderError, RateLimited, ServerSpec

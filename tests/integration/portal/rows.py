@@ -7,8 +7,7 @@ from functools import cache
 from django.contrib.auth.hashers import make_password
 
 from egress.control import clock
-from egress.control.failures import LOST
-from egress.control.health import observe_gateway
+from egress.control.health import LOST, observe_gateway
 from egress.control.models import (
     App,
     Assignment,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egress.control.models import AssignmentStatus, GatewayStatus, Wish
-from egress.control.plan import Act, Facts, GatewayFacts, NodeFacts, next_step
+from egress.control.reconcile.plan import Act, Facts, GatewayFacts, NodeFacts, next_step
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 A, B = UUID(int=1), UUID(int=2)

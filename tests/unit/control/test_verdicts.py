@@ -3,8 +3,16 @@
 import pytest
 from pytest_django import Settings
 
-from egress.control.failures import GiveUp, TryAgain, backoff_seconds, counts, stopped_message, trying_message, verdict
-from egress.control.plan import Act
+from egress.control.reconcile.failures import (
+    GiveUp,
+    TryAgain,
+    backoff_seconds,
+    counts,
+    stopped_message,
+    trying_message,
+    verdict,
+)
+from egress.control.reconcile.plan import Act
 from egress.provider.base import (
     AccessRefused,
     NoCapacity,

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db.models import Q
 
-from egress.control import adoption, clock, installation, naming
+from egress.control import clock, installation, naming
+from egress.control.inventory import adoption
 from egress.control.models import App, Assignment, AssignmentStatus, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
 

@@ -13,16 +13,18 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import F
 
+from egress.control import clock, distribution, events, naming
+from egress.control.agents import credentials
+from egress.control.agents.enrolment import enrolment_secret, user_data_of
+from egress.control.health import LOST
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
+from egress.control.transitions import assignment_transition, gateway_transition
 from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
-from . import clock, credentials, distribution, events, naming
-from .enrolment import enrolment_secret, user_data_of
-from .failures import LOST, stopped_message
+from .failures import stopped_message
 from .lease import Lease
-from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
 from .plan import Act, Step
-from .transitions import assignment_transition, gateway_transition
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from django.db import transaction
 
+from egress.control import clock, distribution, installation
+from egress.control.errors import EgressError, StandsStill, Unauthorized
+from egress.control.models import Node, NodeStatus
+from egress.control.wake import wake_waiting
 from egress.wire.messages import NodeSync, NodeSyncRequest
 
-from . import clock, credentials, distribution, installation
-from .errors import EgressError, StandsStill, Unauthorized
-from .models import Node, NodeStatus
-from .wake import wake_waiting
+from . import credentials
 
 
 class Poll(NamedTuple):

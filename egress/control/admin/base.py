@@ -19,10 +19,10 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from .attention import Concern, any_of
-from .credentials import VOID
-from .errors import EgressError
-from .models import Event, Gateway
+from egress.control.agents.credentials import VOID
+from egress.control.attention import Concern, any_of
+from egress.control.errors import EgressError
+from egress.control.models import Event, Gateway
 
 M = TypeVar("M", bound=Model)
 

@@ -9,6 +9,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Max
 
+from egress.control import clock, events, installation
+from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
+from egress.control.health import observe_gateway, observe_node
+from egress.control.models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 from egress.wire.messages import (
     Done,
     GatewayEnrol,
@@ -22,11 +27,7 @@ from egress.wire.messages import (
 )
 from portal.accounts.models import token_hash
 
-from . import clock, credentials, events, installation
-from .errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
-from .health import observe_gateway, observe_node
-from .models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
-from .wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
+from . import credentials
 
 #: What of a node's report is kept as it came.
 _REPORTED = ("boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways")

@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce
 
-from . import clock
-from .errors import LeaseLost
-from .models import Assignment
+from egress.control import clock
+from egress.control.errors import LeaseLost
+from egress.control.models import Assignment
 
 #: Two machines may read the database's clock so differently.
 CLOCKS_APART = timedelta(seconds=10)

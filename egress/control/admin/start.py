@@ -10,8 +10,8 @@ from django.db.models import Count, F, Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
 
-from . import installation
-from .attention import (
+from egress.control import installation
+from egress.control.attention import (
     Concern,
     any_of,
     assignment_concerns,
@@ -21,8 +21,8 @@ from .attention import (
     node_concerns,
     stray_concerns,
 )
-from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
-from .models_installation import Installation, StrayServer
+from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.models_installation import Installation, StrayServer
 
 ROWS_SHOWN = 8
 

@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
+from egress.control import clock, events
+from egress.control.errors import StrayGone
+from egress.control.models import Event
+from egress.control.models_installation import StrayServer
 from egress.provider.base import Server
 from portal.accounts.models import User
 
-from . import clock, events
 from .breaker import STRAY
-from .errors import StrayGone
-from .models import Event
-from .models_installation import StrayServer
 
 log = logging.getLogger(__name__)
 

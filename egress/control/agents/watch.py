@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from .models import Cluster
+from egress.control.models import Cluster
 
 log = logging.getLogger(__name__)
 

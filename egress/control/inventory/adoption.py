@@ -11,12 +11,10 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from portal.accounts.models import User, token_hash
-
-from . import clock, distribution, events, naming
-from .enrolment import enrolment_secret
-from .errors import NotAPair
-from .models import (
+from egress.control import clock, distribution, events, naming
+from egress.control.agents.enrolment import enrolment_secret
+from egress.control.errors import NotAPair
+from egress.control.models import (
     SLOTS,
     App,
     Assignment,
@@ -29,10 +27,11 @@ from .models import (
     Placement,
     Wish,
 )
-from .models_installation import StrayServer
-from .pairs import free_pair
-from .transitions import assignment_transition, gateway_transition
-from .wake import wake
+from egress.control.models_installation import StrayServer
+from egress.control.pairs import free_pair
+from egress.control.transitions import assignment_transition, gateway_transition
+from egress.control.wake import wake
+from portal.accounts.models import User, token_hash
 
 #: An assignment in one of these has no pair in use, so that a gateway which replaced one of its own is taken back.
 _UNFINISHED = (AssignmentStatus.PROVISIONING, AssignmentStatus.ERROR)

@@ -12,10 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from . import services
-from .admin_base import COLOURS, AttentionFilter, EventInline, ReadOnlyAdmin, confirmed, each, on_row, operator
-from .attention import node_concerns
-from .models import Gateway, GatewayStatus, Node, RouteChange
+from egress.control import services
+from egress.control.attention import node_concerns
+from egress.control.models import Gateway, GatewayStatus, Node, RouteChange
+
+from .base import COLOURS, AttentionFilter, EventInline, ReadOnlyAdmin, confirmed, each, on_row, operator
 
 #: Lines of a list inside a page.
 LINES_SHOWN = 100

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from django.db import OperationalError
 
+from egress.control.errors import EgressError, Malformed, NoSuchVerb, TooLarge, TooManyRequests, Unauthorized
 from egress.wire.codec import WireError, decode, encode
 from egress.wire.messages import (
     MAX_REQUEST_BYTES,
@@ -24,8 +25,8 @@ from egress.wire.messages import (
     NodeSyncRequest,
 )
 
-from . import agents, node_polls
-from .errors import EgressError, Malformed, NoSuchVerb, TooLarge, TooManyRequests, Unauthorized
+from . import calls as agents
+from . import node_polls
 from .guard import Guard
 from .hands import Hands
 from .watch import Position, Watcher

@@ -13,12 +13,14 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from . import adoption, breaker, installation, naming, quarantine
-from .admin_base import AttentionFilter, ReadOnlyAdmin, confirmed, each, on_row, operator
-from .attention import installation_concerns, stray_concerns
-from .errors import NotAPair
-from .models import App
-from .models_installation import Installation, StrayServer
+from egress.control import installation, naming
+from egress.control.attention import installation_concerns, stray_concerns
+from egress.control.errors import NotAPair
+from egress.control.inventory import adoption, breaker, quarantine
+from egress.control.models import App
+from egress.control.models_installation import Installation, StrayServer
+
+from .base import AttentionFilter, ReadOnlyAdmin, confirmed, each, on_row, operator
 
 
 class StrayAttention(AttentionFilter):

@@ -14,16 +14,17 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from egress.control import clock, events, installation, naming
+from egress.control.errors import TransitionConflict
+from egress.control.health import LOST
+from egress.control.models import AssignmentStatus, Event, Gateway, GatewayStatus
+from egress.control.provider_access import provider
+from egress.control.transitions import gateway_transition
+from egress.control.wake import wake
 from egress.provider.base import NotFound, Provider, ProviderError, Server
 
-from . import breaker, clock, events, installation, naming, quarantine
+from . import breaker, quarantine
 from .breaker import DUPLICATE, STRAY
-from .errors import TransitionConflict
-from .failures import LOST
-from .models import AssignmentStatus, Event, Gateway, GatewayStatus
-from .provider_access import provider
-from .transitions import gateway_transition
-from .wake import wake
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The operators' pages. They look at everything and change statuses only through services."""
+"""The operators' pages of clusters, apps, assignments, gateways and what happened."""
 
 # unfold brings no types: its classes and decorators are Any.
 # mypy: disable-error-code="misc,untyped-decorator"
@@ -19,8 +19,13 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from . import clock, services
-from .admin_base import (
+from egress.control import clock, services
+from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
+from egress.control.errors import EgressError
+from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
+from egress.control.waiting import stuck_deletion, waits_for
+
+from .base import (
     COLOURS,
     AttentionFilter,
     EventInline,
@@ -32,16 +37,8 @@ from .admin_base import (
     on_row,
     operator,
 )
-from .admin_nodes import NodeAdmin, RouteChangeAdmin
-from .admin_safety import InstallationAdmin, StrayServerAdmin
-from .attention import assignment_concerns, event_concerns, gateway_concerns
-from .errors import EgressError
-from .models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
-from .waiting import stuck_deletion, waits_for
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
-
-__all__ = ["InstallationAdmin", "NodeAdmin", "RouteChangeAdmin", "StrayServerAdmin"]
 
 
 class HexField(forms.IntegerField):

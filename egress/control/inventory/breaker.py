@@ -7,11 +7,10 @@ from typing import Final
 from django.conf import settings
 from django.db import transaction
 
+from egress.control import clock, events, installation
+from egress.control.models import Event, Gateway
+from egress.control.models_installation import Installation
 from portal.accounts.models import User
-
-from . import clock, events, installation
-from .models import Event, Gateway
-from .models_installation import Installation
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,6 @@ class TryAgain:
 _DELETIONS = frozenset({Act.BEGIN_DELETE, Act.DELETE})
 #: A pair on one host is better than none: the check is soon done without.
 PLACEMENT_ATTEMPTS = 6
-#: What a gateway in use bears from when its server was found to be gone.
-LOST = "Its server is gone at the cloud provider, and its address with it."
 _LASTING = (NoCapacity, AccessRefused, Rejected)
 
 #: After a rate limit, between 2 and 4 s on top of what the provider asks for.

@@ -2,11 +2,10 @@
 
 import logging
 
+from egress.control import events
+from egress.control.errors import TooManyRequests
 from portal.accounts.limits import Limit, LocalLimit, network_of
 from portal.accounts.models import token_hash
-
-from . import events
-from .errors import TooManyRequests
 
 log = logging.getLogger(__name__)
 

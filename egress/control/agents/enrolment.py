@@ -7,9 +7,8 @@ from uuid import UUID
 
 from django.conf import settings
 
+from egress.control.models import Gateway
 from egress.gateway.userdata import UserData, gateway_user_data
-
-from .models import Gateway
 
 
 def enrolment_secret(gateway_id: UUID) -> str:

@@ -15,7 +15,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .errors import EgressError
+from egress.control.errors import EgressError
 
 P = ParamSpec("P")
 R = TypeVar("R")

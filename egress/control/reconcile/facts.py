@@ -6,11 +6,12 @@ from uuid import UUID
 
 from django.conf import settings
 
-from . import clock, distribution
-from .health import gateway_health
-from .models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement, Wish
+from egress.control import clock, distribution
+from egress.control.health import gateway_health
+from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement, Wish
+from egress.control.selectors import carries, has_applied, live_nodes
+
 from .plan import Facts, GatewayFacts, NodeFacts
-from .selectors import carries, has_applied, live_nodes
 
 
 def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:

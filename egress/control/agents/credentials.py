@@ -14,11 +14,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from egress.control import clock, events
+from egress.control.models import Event, Gateway, Node
 from egress.wire.messages import MAX_WAIT_SECONDS
 from portal.accounts.models import token_hash
-
-from . import clock, events
-from .models import Event, Gateway, Node
 
 Agent = TypeVar("Agent", Node, Gateway)
 #: The columns of a row that nobody can speak for.

@@ -11,18 +11,18 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Q
 
+from egress.control import clock, events, installation
+from egress.control.errors import LeaseLost, TransitionConflict
+from egress.control.models import Assignment, Event
+from egress.control.provider_access import provider
+from egress.control.wake import enqueue
 from egress.provider.base import ProviderError, RateLimited
 
-from . import clock, events, installation
-from .errors import LeaseLost, TransitionConflict
 from .facts import facts_of
 from .failures import GiveUp, backoff_seconds, counts, trying_message, verdict
 from .lease import Lease, free
-from .models import Assignment, Event
 from .plan import POLLS, Act, Step, next_step
-from .provider_access import provider
 from .steps import Work, give_up, take
-from .wake import enqueue
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID
 
-from .models import SLOTS, AssignmentStatus, GatewayStatus, Wish
+from egress.control.models import SLOTS, AssignmentStatus, GatewayStatus, Wish
 
 
 class Act(Enum):

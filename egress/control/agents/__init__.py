@@ -1,0 +1,1 @@
+"""What agents on nodes and gateways tell and ask, and who they are."""

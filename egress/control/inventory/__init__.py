@@ -1,0 +1,1 @@
+"""What the provider has, held against what our rows say."""
