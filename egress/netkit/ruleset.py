@@ -284,10 +284,17 @@ def _source(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
 
 
 def _check(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
-    """Return the last look: a diverted packet leaves by the private leg with its address, or not at all."""
+    """Return the last look: a diverted packet leaves by the private leg with its address, or not at all.
+
+    Nor does that address leave by another: the node's own word on a late answer, once it has forgotten the connection,
+    would.
+    """
     leg = f"{{ {_place(wish.private_interface, wish.private_address)} }}"
     diverted = f"ct direction original ct mark & {layout.mask:#010x} != 0"
-    return (f"meta nfproto ipv4 {diverted} oifname . ip saddr != {leg} counter drop",)
+    return (
+        f"meta nfproto ipv4 {diverted} oifname . ip saddr != {leg} counter drop",
+        f'ip saddr {wish.private_address} ip daddr != @not_internet oifname != "{wish.private_interface}" counter drop',
+    )
 
 
 def _gateway_chain(number: int) -> str:

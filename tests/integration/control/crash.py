@@ -19,6 +19,7 @@ from typing import Any
 
 from django.db import connection, connections
 
+from egress import control
 from egress.control.reconcile import loop as reconcile
 from egress.control.reconcile.plan import Step
 from portal.config import celery_app
@@ -26,7 +27,7 @@ from portal.config import celery_app
 from .cloud import from_environment
 from .crash_sites import Site, number_of
 
-ROOM = str(Path(reconcile.__file__).parent)
+ROOM = f"{Path(control.__file__).parent}{os.sep}"
 WRITES = ("INSERT", "UPDATE", "DELETE")
 #: What writes in the name of its caller.
 FOR_OTHERS = frozenset({"Lease.fenced", "record"})
@@ -142,7 +143,7 @@ def _frames() -> Iterator[FrameType]:
     """Yield the control plane's own frames, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if os.path.dirname(frame.f_code.co_filename) == ROOM:  # noqa: PTH120 - a Path costs ten times as much
+        if frame.f_code.co_filename.startswith(ROOM):
             yield frame
         frame = frame.f_back
 
