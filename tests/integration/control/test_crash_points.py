@@ -223,7 +223,7 @@ def stray_is_deleted(play: Play) -> None:
     stray = StrayServer.objects.get(server_id=server)
     assert stray.public_address
     for order in ("deletion_order", "deletion_withdraw", "deletion_order"):
-        play.ask(f"quarantine.{order}", stray=stray)
+        play.ask(f"inventory.quarantine.{order}", stray=stray)
         play.tidy()
         assert server in {one.id for one in play.fleet.cloud.servers()}
     StrayServer.objects.update(found_at=clock.now() - timedelta(hours=play.settings.EGRESS_QUARANTINE_HOURS))
