@@ -80,15 +80,15 @@ class Connections:
         now = self._clock()
         for address in [address for address, at in self._unsettled.items() if at <= now][:_MAX_SETTLED]:
             left = on_shared_path if has_own_path(wish, address) else on_pair
-            self._conntrack.delete_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
+            self._conntrack.delete_some_from(address, lambda flow, left=left: _brief(flow) and left(flow))  # type: ignore[misc]
             del self._unsettled[address]
         for address in sorted(self._expired)[:_MAX_SETTLED]:
-            self._conntrack.delete_from(address, on_shared_path)
+            self._conntrack.delete_some_from(address, on_shared_path)
             self._expired.discard(address)
         for address in sorted(self._astray)[:_MAX_SETTLED]:
             may_stay = address in memory.earlier
             if has_own_path(wish, address):
-                self._conntrack.delete_from(
+                self._conntrack.delete_some_from(
                     address,
                     lambda flow, may_stay=may_stay: on_shared_path(flow) and not (may_stay and flow.replied),  # type: ignore[misc]
                 )
@@ -109,7 +109,7 @@ class Connections:
             del self._tenants[address]
         for address in [address for address, who in tenants.items() if self._tenants.get(address) != who]:
             if address in self._used and wish.pods[address].namespace not in wish.routes:
-                self._conntrack.delete_from(address, lambda flow: bool(flow.mark & mask))
+                self._conntrack.delete_some_from(address, lambda flow: bool(flow.mark & mask))
             self._tenants[address] = tenants[address]
         self._used.update(tenants)
 
