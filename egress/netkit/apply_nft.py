@@ -80,7 +80,7 @@ def quote_names(name: str, elements: frozenset[str]) -> frozenset[str]:
     return frozenset(f'"{element}"' for element in elements) if name in _NAME_SETS else elements
 
 
-_NAME_SETS = frozenset({"interfaces", "unrouted_interfaces", "ports", "unrouted_ports", "other_ports"})
+_NAME_SETS = frozenset({"uplinks", "interfaces", "unrouted_interfaces", "ports", "unrouted_ports", "other_ports"})
 
 
 def _prints(objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ TABLE = "sluicegate"
 #: What comes from a container and says that it comes from the internet.
 _FALSE_INTERNET = "ip saddr != @not_internet iifname . ip saddr != @places"
 
-#: Containers are behind these; so may a node's uplinks be, by which the internet is reached.
+#: Containers are behind these; a node's uplink may be one, too.
 _CONTAINERS = '{ "veth", "bridge" }'
 #: By these come packets of pods and nodes, none from the internet (kube-proxy translates what it passes on).
 _TUNNELS = "{ vxlan, geneve, ipip, gre, gretap, sit }"
@@ -50,9 +50,11 @@ class Table:
     sets: Mapping[str, Set]
 
 
-def inet_table(wish: Wish, local: Local) -> Table:
-    """Return the table that steers packets."""
-    return Table("inet", inet_chains(wish, local), {**cluster_sets(wish), **inet_sets(local)})
+def inet_table(wish: Wish, local: Local, uplinks: frozenset[str] = frozenset()) -> Table:
+    """Return the table that steers packets; `uplinks` are the interfaces of the node's default routes."""
+    names = frozenset(map(_quoted, {wish.private_interface, *uplinks}))
+    by_node = {"uplinks": Set("set", "type ifname;", names)}
+    return Table("inet", inet_chains(wish, local), {**by_node, **cluster_sets(wish), **inet_sets(local)})
 
 
 def bridge_table(wish: Wish, local: Local, bridge_addresses: frozenset[str]) -> Table:
@@ -242,7 +244,7 @@ def _classify(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
         # that port, pass as replies to an inbound connection: also to one that is enabled or born only later, or is on
         # another node. Who routes for a network of its own, and is known for that to the node, may. By the kind of
         # interface, since a container that began while this agent stood still is in no set.
-        f'meta iifkind {_CONTAINERS} iifname != "{wish.private_interface}" {_IN_ITS_NAME}',
+        f"meta iifkind {_CONTAINERS} iifname != @uplinks {_IN_ITS_NAME}",
         # Overlay networks take such packets from anybody who can reach their port, pods too.
         f"meta iifkind {_TUNNELS} ct direction original ip daddr @guarded ip saddr != @not_internet counter drop",
         "iifname @unrouted_interfaces meta nfproto ipv6 goto unrouted",

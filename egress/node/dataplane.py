@@ -138,8 +138,11 @@ class Dataplane:
         if self._table_was_damaged(seen["inet"]):
             self._connections.strayed(wish.pods)
         local = self._decide(wish, self._counted(wish))
-        hosts = self._routing.bridge_addresses
-        tables = {"inet": inet_table(wish, local), "bridge": bridge_table(wish, local, hosts)}
+        node = self._routing
+        tables = {
+            "inet": inet_table(wish, local, node.default_interfaces),
+            "bridge": bridge_table(wish, local, node.bridge_addresses),
+        }
         wanted = _Applied(wish, local, tables, routing_for(wish, local, guarded=self._guarded))
         try:
             self._apply(wanted, seen, seen_routing)
