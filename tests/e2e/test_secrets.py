@@ -21,7 +21,7 @@ APP = "mail-worker"
 #: A hash of a token: nobody needs to see even that.
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 ENROLMENT = """
-from egress.control.enrolment import enrolment_secret
+from egress.control.agents.enrolment import enrolment_secret
 from egress.control.models import Gateway
 print("\\n".join(enrolment_secret(gateway.pk) for gateway in Gateway.objects.all()))
 """
