@@ -143,13 +143,21 @@ def test_a_second_enrolment_is_told_and_so_is_who_goes_on_with_the_first_credent
     assert alarms() == [("gateway.credential", "replaced"), ("gateway.credential", "retired, yet used")]
 
 
-def test_an_enrolment_after_a_rebuild_is_no_alarm(fleet: Fleet) -> None:
+def test_an_enrolment_after_a_rebuild_is_no_alarm_nor_one_before_the_provider_says_that_it_is_done(
+    fleet: Fleet,
+) -> None:
     fleet.bring_up()
     gateway_rebuild(gateway=fleet.gateways()[0], actor=fleet.user)
+    seen = []
     for _ in range(4):
         fleet.step()
         fleet.nodes_follow()
+        seen.append(fleet.gateways()[0].provisioning_status)
+        if seen[-1] == "maintenance":
+            with pytest.raises(WindowClosed):
+                enrol(fleet.gateways()[0])
         fleet.lay_anew()
+    assert "maintenance" in seen
     assert fleet.gateways()[0].provisioning_status == "booting"
     enrol(fleet.gateways()[0])
     assert alarms() == []
