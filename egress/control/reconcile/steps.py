@@ -4,6 +4,7 @@ What the provider is asked to make is committed before it is asked, so that a cr
 a gateway in `creating` may have a VM under its tag, one in `deleting` may have one still.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,12 +20,14 @@ from egress.control.agents.enrolment import enrolment_secret, user_data_of
 from egress.control.health import LOST
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
 from egress.control.transitions import assignment_transition, gateway_transition
-from egress.provider.base import NotFound, Provider, Server, ServerSpec, Unavailable
+from egress.provider.base import NotFound, Provider, ProviderError, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
 from .failures import stopped_message
 from .lease import Lease
 from .plan import Act, Step
+
+log = logging.getLogger(__name__)
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)
@@ -73,10 +76,22 @@ def give_up(step: Step, work: Work, code: str, detail: str) -> None:
     if step.act is Act.CHECK_PLACEMENT:
         _settle_placement(work, Placement.UNKNOWN, f"{code}: {detail}")
     elif step.act in _REBUILDING and step.gateway_id is not None:
-        lost = {"detail": LOST} if code == NotFound.code else {}
-        _fail_rebuild(work, _gateway(step.gateway_id), f"{code}: {detail}", **lost)
+        gateway = _gateway(step.gateway_id)
+        lost = {"detail": LOST} if code == NotFound.code and _is_gone(work, gateway) else {}
+        _fail_rebuild(work, gateway, f"{code}: {detail}", **lost)
     else:
         fail(work, code, detail)
+
+
+def _is_gone(work: Work, gateway: Gateway) -> bool:
+    """Ask again, in another way: a customer who is told that an address is lost takes it out of firewalls."""
+    try:
+        work.open_provider().get(gateway.server_id)
+    except NotFound:
+        return True
+    except ProviderError as error:
+        log.warning("whether server %s of gateway %s is gone isn't known: %s", gateway.server_id, gateway, error)
+    return False
 
 
 def fail(work: Work, code: str, detail: str) -> None:

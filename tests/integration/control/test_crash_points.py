@@ -131,6 +131,17 @@ def rebuild_refused(play: Play) -> None:
     play.until(play.is_active)
 
 
+def rebuild_finds_no_server(play: Play) -> None:
+    """Its address is gone with it; the customer disables."""
+    play.bring_up()
+    play.fleet.cloud.delete(play.fleet.gateways()[0].server_id)
+    play.fleet.cloud.fail("rebuild", "provider_not_found", times=99)
+    play.prepare(play.rebuild)
+    play.until(play.is_stopped, every_seconds=60)
+    play.prepare(play.disable)
+    play.until(play.is_released)
+
+
 def rebuild_takes_too_long(play: Play) -> None:
     play.bring_up()
     play.prepare(play.rebuild)
@@ -305,6 +316,7 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         rebuild,
         rebuild_called_off,
         rebuild_refused,
+        rebuild_finds_no_server,
         rebuild_takes_too_long,
         bug,
         one_host,
@@ -380,6 +392,7 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "rebuild_called_off": ("resume:commit-_move",),
     "rebuild_refused": ("rebuild:commit-_after_provider_error",),
+    "rebuild_finds_no_server": ("rebuild:get",),
     "rebuild_takes_too_long": ("fail_rebuild:commit-_move",),
     "bug": ("reconcile:commit-_postpone_after_crash",),
     "one_host": ("check_placement:commit-_check_placement",),
