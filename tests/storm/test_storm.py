@@ -103,7 +103,8 @@ class Storm:
         self.plane.wait(settled, lambda: f"all settled: {statuses()}", limit_seconds=LIMIT_SECONDS)
         print(  # noqa: T201  # what a reader of a run that failed wants
             f"{state} after {monotonic() - begun:.1f} s; answers {dict(self.customer.answers)}, "
-            f"killed {dict(self.plane.killed + self.crashes.done)}, faults {dict(self.faults.struck)}"
+            f"killed {dict(self.plane.killed + self.crashes.done)}, gave up {dict(self.plane.gave_up)}, "
+            f"faults {dict(self.faults.struck)}"
         )
         return wished.result()
 
