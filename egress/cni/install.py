@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +15,28 @@ __all__ = ["ConflistError", "InstallError", "chain", "conflist_with_plugin", "in
 #: The kernel reads no longer first line of a script (BINPRM_BUF_SIZE).
 MAX_FIRST_LINE = 255
 OPTIONS = "-ISE"  # one word: a script's first line passes at most one argument
+#: The module's folder, beside the command wherever a runtime sees that.
+FOLDER = ".sluicegate"
+MODULE = "sluicegate_cni.py"
+COMMAND = f'''#!INTERPRETER {OPTIONS}
+"""Sluicegate's CNI plugin. What it does is in {FOLDER}, compiled: that takes longer than doing it."""
+
+import posix
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0] + "/{FOLDER}")
+
+from sluicegate_cni import main
+
+posix._exit(main())
+'''
+#: By content: a module that is replaced within the same second has the same time and maybe the same size.
+_COMPILE = """
+import sys
+from py_compile import PycInvalidationMode, compile
+compile(sys.argv[1], doraise=True, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+"""
+_COMPILE_SECONDS = 30
 
 
 class InstallError(Exception):
@@ -21,21 +44,26 @@ class InstallError(Exception):
 
 
 def install_plugin(bin_dir: Path, *, interpreter: Path, socket: Path, namespaces_file: Path) -> Path:
-    """Write the plugin into `bin_dir` and return its path; a runtime sees the old file or the new one, nothing between.
+    """Write the plugin into `bin_dir` and return its path; a runtime sees an old file or a new one, nothing between.
 
-    `interpreter` is a python3 of 3.11 or newer; the system's own starts faster than a virtual environment's.
-    Raises InstallError.
+    `interpreter` is a python3 of 3.11 or newer; the system's own starts faster than a virtual environment's. Another
+    one that takes its place compiles the module again by itself. Raises InstallError.
     """
     for what, path in (("interpreter", interpreter), ("socket", socket), ("namespaces file", namespaces_file)):
         if not path.is_absolute():
             raise InstallError(f"the {what} {path} must be an absolute path: the runtime's folder and PATH are its own")
     if not os.access(interpreter, os.X_OK):
         raise InstallError(f"the interpreter {interpreter} can't be executed")
-    first = f"#!{interpreter} {OPTIONS}\n"
-    if len(os.fsencode(first)) > MAX_FIRST_LINE or any(space in str(interpreter) for space in " \t\n"):
+    command = COMMAND.replace("INTERPRETER", str(interpreter), 1)
+    if len(os.fsencode(command.partition("\n")[0])) > MAX_FIRST_LINE or any(
+        mark in str(interpreter) for mark in " \t\n"
+    ):
         raise InstallError(f"the interpreter's path {interpreter} has spaces or is too long for a script's first line")
+    module = bin_dir / FOLDER / MODULE
+    _replace(module, _source(socket, namespaces_file).encode(), 0o644)
+    _compile(interpreter, module)
     target = bin_dir / NAME
-    _replace(target, (first + _source(socket, namespaces_file)).encode(), 0o755)
+    _replace(target, command.encode(), 0o755)
     return target
 
 
@@ -73,6 +101,18 @@ def _source(socket: Path, namespaces_file: Path) -> str:
             raise InstallError(f"{plugin.__file__} isn't the plugin that this installer belongs to")
         source = source.replace(default, f"\n{name} = {json.dumps(str(value))}\n")
     return source
+
+
+def _compile(interpreter: Path, module: Path) -> None:
+    """Have `module` compiled by the interpreter that will run it."""
+    argv = [str(interpreter), "-I", "-c", _COMPILE, str(module)]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_COMPILE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InstallError(f"{interpreter} can't compile {module}: {error}") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise InstallError(f"{interpreter} can't compile {module}: {last[:300]}; is it Python 3.11 or newer?")
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:

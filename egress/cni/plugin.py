@@ -1,6 +1,6 @@
 """The CNI plugin: hand the runtime's call to the node agent and print its answer.
 
-This file runs alone, as `install` writes it: `python -I -S -E`, nothing imported on the way but modules that are
+`install` writes it beside a command that runs it: `python -I -S -E`, nothing imported on the way but modules that are
 built into the interpreter, because a container's start waits for it. JSON is read only where the agent gives no
 answer. Then the list that the agent left on disk decides: a namespace on it must not start without its rules
 (error 11, try again later), any other passes as if this plugin weren't there. Without a list none passes.
@@ -189,7 +189,3 @@ def _error(failure: Failure, stdin: bytes) -> bytes:
     version = asked if isinstance(asked, str) else VERSIONS[-1]
     answer = {"cniVersion": version, "code": failure.code, "msg": failure.message, "details": failure.details}
     return json.dumps(answer).encode()
-
-
-if __name__ == "__main__":
-    posix._exit(main())  # noqa: SLF001 - no clean-up is worth the milliseconds

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,12 +21,13 @@ def types_of(chained: dict[str, Any]) -> list[str]:
     return [plugin["type"] for plugin in chained["plugins"]]
 
 
-def test_the_plugin_is_one_file_with_an_absolute_interpreter(folder: Path) -> None:
+def test_the_command_has_an_absolute_interpreter_and_its_module_is_compiled(folder: Path) -> None:
     path = install_plugin(folder / "bin", interpreter=PYTHON, socket=SOCKET, namespaces_file=LIST)
     assert path == folder / "bin" / "sluicegate"
     assert path.read_text().startswith("#!/usr/bin/python3 -ISE\n")
     assert path.stat().st_mode & 0o777 == 0o755
-    assert [file.name for file in path.parent.iterdir()] == ["sluicegate"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [".sluicegate", "sluicegate"]
+    assert [file.suffix for file in (path.parent / ".sluicegate/__pycache__").iterdir()] == [".pyc"]
     done = subprocess.run([path], input=b"", env={"CNI_COMMAND": "VERSION"}, capture_output=True, check=True)
     assert json.loads(done.stdout)["supportedVersions"]
 
@@ -41,7 +43,33 @@ def test_nothing_is_imported_that_costs_time(folder: Path) -> None:
         check=True,
     )
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.decode().splitlines()}
+    assert "sluicegate_cni" in imported
     assert not imported & {"os", "json", "re", "enum", "socket", "site", "typing", "signal"}
+
+
+def test_the_plugin_runs_wherever_the_runtime_sees_its_folder(folder: Path) -> None:
+    install_plugin(folder / "host/bin", interpreter=PYTHON, socket=SOCKET, namespaces_file=LIST)
+    (folder / "host").rename(folder / "node")
+    done = subprocess.run(
+        [folder / "node/bin/sluicegate"], input=b"", env={"CNI_COMMAND": "VERSION"}, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["supportedVersions"]
+
+
+def test_a_compiled_module_never_outlives_its_text(folder: Path) -> None:
+    path = install_plugin(folder, interpreter=PYTHON, socket=SOCKET, namespaces_file=LIST)
+    module = folder / ".sluicegate/sluicegate_cni.py"
+    written = module.stat()
+    module.write_text(module.read_text().replace('"1.1.0"', '"9.9.9"'))
+    os.utime(module, ns=(written.st_atime_ns, written.st_mtime_ns))
+    done = subprocess.run([path], input=b"", env={"CNI_COMMAND": "VERSION"}, capture_output=True, check=True)
+    assert "9.9.9" in json.loads(done.stdout)["supportedVersions"]
+
+
+def test_an_interpreter_that_cannot_run_the_plugin_is_refused(folder: Path) -> None:
+    with pytest.raises(InstallError, match=r"/bin/false can't compile .*Python 3\.11"):
+        install_plugin(folder, interpreter=Path("/bin/false"), socket=SOCKET, namespaces_file=LIST)
+    assert not (folder / "sluicegate").exists()
 
 
 def test_installing_again_replaces_the_file_by_another(folder: Path) -> None:
@@ -161,4 +189,4 @@ def test_the_command_works_as_a_module(folder: Path) -> None:
         cwd=Path(__file__).parents[3],
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "/proc/nowhere/sluicegate: can't be written" in done.stderr
+    assert "/proc/nowhere/.sluicegate/sluicegate_cni.py: can't be written" in done.stderr
