@@ -92,10 +92,9 @@ def stop_namespace(init: int) -> None:
 
     Raises LabError when they multiply faster than they are stopped.
     """
-    home, stopped = Path(f"/proc/{init}/ns/pid").readlink(), set[int]()
+    stopped = set[int]()
     for _ in range(_STOP_ATTEMPTS):
-        numbers = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
-        running = {pid for pid in numbers - stopped if _lives_in(home, pid)}
+        running = processes_of(init) - stopped
         if not running:
             return
         for pid in running:
@@ -105,11 +104,25 @@ def stop_namespace(init: int) -> None:
     raise LabError(f"the processes beside {init} couldn't be stopped: new ones kept coming")
 
 
+def processes_of(init: int, words: str = "") -> set[int]:
+    """Return the processes of the namespace whose first is `init`: all, or those with `words` in their command line."""
+    home = Path(f"/proc/{init}/ns/pid").readlink()
+    numbers = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+    return {pid for pid in numbers if _lives_in(home, pid) and (not words or words in _command_line(pid))}
+
+
 def _lives_in(namespace: Path, pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/ns/pid").readlink() == namespace
     except OSError:
         return False
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def first_processes(pid: int) -> list[int]:

@@ -27,7 +27,9 @@ _IMPOSSIBLE = (
     "bypass",
     "mark",
     "observed",
-    "droplet-fault",
+    "strike",
+    "heal",
+    "struck",
     "console",
     "container-log",
 )
