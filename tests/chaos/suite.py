@@ -19,6 +19,8 @@ NEIGHBOUR = "docs-site"
 RATES = {**dict.fromkeys(ENABLED, 0.01), NEIGHBOUR: 0.05}
 #: From the end of a fault until everything is as it should be.
 RECOVERY_SECONDS = 240
+#: The internet's own: it tells the observer when it can't deliver.
+ROUTER = "192.0.2.1"
 LASTING = ("active", "idle")
 EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -130,7 +132,7 @@ class Suite:
         found: dict[str, int] = {"packets that couldn't be told apart": observed.missed} if observed.missed else {}
         for flow in observed.flows:
             app = owner.get(flow.destination)
-            if app and flow.source not in allowed[app]:
+            if app and flow.source not in {*allowed[app], ROUTER}:
                 found[f"{app} {flow.direction} as {flow.source} ({flow.protocol})"] = flow.packets
         return found
 
