@@ -127,7 +127,7 @@ def _beyond(struck: Struck) -> str:
 
 def _dropping(family: str, table: str, rules: str) -> str:
     chain = f"chain forward {{ type filter hook forward priority -300\n{rules}\n}}"
-    return f"{_without(family, table)}table {family} {table} {{ {chain} }}\n"
+    return f"{_without(family, table)}table {family} {table} {{\n{chain}\n}}\n"
 
 
 def _without(family: str, table: str) -> str:

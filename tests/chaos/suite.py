@@ -59,7 +59,7 @@ class Suite:
     def __init__(self, system: System, seed: int, say: Callable[[str], None]) -> None:
         self._system = system
         self._state = system.stack.state
-        self._dice = random.Random(seed)  # noqa: S311 - no secret hangs on it
+        self.dice = random.Random(seed)  # noqa: S311 - no secret hangs on it
         self._say = say
         #: All addresses that each enabled app ever had.
         self.addresses = {app: system.enable(app) for app in ENABLED}
@@ -69,7 +69,7 @@ class Suite:
         """Return so many faults in the dice's order; where there are enough, every kind is among them."""
         chosen: list[Kind] = []
         while len(chosen) < count:
-            chosen += self._dice.sample(kinds, min(len(kinds), count - len(chosen)))
+            chosen += self.dice.sample(kinds, min(len(kinds), count - len(chosen)))
         return chosen
 
     def strike(self, kind: Kind) -> Outcome:
@@ -99,9 +99,9 @@ class Suite:
         if kind.where == "control":
             return [""], frozenset()
         if kind.where == "node":
-            return [self._dice.choice(NODE_NAMES)], frozenset()
+            return [self.dice.choice(NODE_NAMES)], frozenset()
         # One that is in use, or nothing would come of it.
-        victim = self._dice.choice(self.load.of(frozenset(ENABLED)))
+        victim = self.dice.choice(self.load.of(frozenset(ENABLED)))
         address = victim.address()
         droplets = {one["public_address"]: f"droplet-{one['id']}" for one in self._system.lab.status()["droplets"]}
         pair = {gateway["public_address"] for gateway in rows.pairs(self._state, ENABLED)[victim.app]}
