@@ -42,7 +42,7 @@ class Kind:
     #: How long it stands.
     seconds: float = 5
     #: New connections find a way while it stands, after so long at most. None: not before it is healed.
-    gap_seconds: float | None = 3
+    gap_seconds: float | None = 1
     #: What becomes of lasting TCP connections over what is struck. must: they can't survive, and are reset while it
     #: stands. may: they are at a standstill. Those that go elsewhere are never reset.
     resets: Literal["none", "may", "must"] = "none"
@@ -149,7 +149,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="hang", where="gateway", begin=_lab("hang"), resets="must", short=True),
     Kind(name="cut cable", where="gateway", begin=_lab("cable_cut"), resets="must", short=True),
     Kind(name="forwarding stopped", where="gateway", begin=_lab("no_forwarding"), resets="must"),
-    Kind(name="one-second blip", where="gateway", begin=_lab("cable_cut"), seconds=1, gap_seconds=3, short=True),
+    Kind(name="one-second blip", where="gateway", begin=_lab("cable_cut"), seconds=1, short=True),
     Kind(name="all processes stopped", where="gateway", begin=_lab("freeze"), short=True),
     Kind(name="responder stopped", where="gateway", begin=_lab("agent_freeze")),
     Kind(name="gateway's agent killed", where="gateway", begin=_lab("agent_kill"), seconds=3),

@@ -43,7 +43,6 @@ def suite() -> Iterator[Suite]:
 def test_random_faults_leak_nothing_and_leave_two_gateways_each(suite: Suite, seed: int) -> None:
     suite.dice.seed(seed)
     result = suite.run(SHORT, 4)
-    print("\n".join(report.table(result["faults"])))
     assert report.wrong(result) == []
 
 
@@ -63,6 +62,5 @@ def test_every_kind_of_fault(seed: int, more: int) -> None:
     """The long form, thrice with dice of its own."""
     for each in suite_of(seed + more):
         result = each.run(KINDS, len(KINDS))
-        print("\n".join(report.table(result["faults"])))
         assert {fault["fault"] for fault in result["faults"]} == {kind.name for kind in KINDS}
         assert report.wrong(result) == []

@@ -51,7 +51,7 @@ def test_the_lines_are_understood() -> None:
     assert record.signs[-1] == Sign("e", "active", 2.0, A, "ECONNRESET")
     assert record.since(1.55).attempts == record.attempts[1:]
     for line in ("", "a 1.5", "x active 1.0 y", "a one 0.1 -"):
-        with pytest.raises(ValueError, match="load's|could not convert"):
+        with pytest.raises(ValueError, match=r"load's|could not convert"):
             record.take(line)
 
 
