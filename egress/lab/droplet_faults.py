@@ -16,6 +16,7 @@ from .world import DROPLETS_BRIDGE, INTERNET, VPC, VPC_BRIDGE
 
 #: Part of the command line of the gateway's agent, and of nothing else.
 _AGENT = "sluicegate/gateway"
+_BOTH_WAYS = ("ingress", "egress")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,14 @@ class Struck:
         return f"droplet-{self.machine.id}"
 
     @property
-    def public_port(self) -> tuple[str, str, str]:
-        """The switch, its bridge, and the port that the public interface is plugged into."""
-        return INTERNET, DROPLETS_BRIDGE, f"p{self.machine.id}"
+    def public_port(self) -> tuple[str, str]:
+        """The switch, and the port there that the public interface is plugged into."""
+        return INTERNET, f"p{self.machine.id}"
 
     @property
-    def private_port(self) -> tuple[str, str, str]:
+    def private_port(self) -> tuple[str, str]:
         """The same for the interface in the VPC."""
-        return VPC, VPC_BRIDGE, f"v{self.machine.id}"
+        return VPC, f"v{self.machine.id}"
 
 
 class DropletFault(NamedTuple):
@@ -53,25 +54,35 @@ class DropletFault(NamedTuple):
     outside: bool = False
 
 
-async def _unplug(port: tuple[str, str, str]) -> None:
-    # Neither end sees its carrier go: as with a cut cable behind the next switch.
-    await ip([f"link set {port[2]} nomaster"], namespace=port[0])
+async def _cut(port: tuple[str, str]) -> None:
+    # Neither end sees its carrier go: as with a cable that is cut behind the next switch.
+    switch, name = port
+    hooks = [
+        f"chain {hook} {{ type filter hook {hook} device {name} priority -400; policy drop; }}" for hook in _BOTH_WAYS
+    ]
+    table = _cut_table(port)
+    await nft(switch, _without("netdev", table) + f"table netdev {table} {{\n" + "\n".join(hooks) + "\n}\n")
 
 
-async def _plug(port: tuple[str, str, str]) -> None:
-    await ip([f"link set {port[2]} master {port[1]} up"], namespace=port[0])
+async def _mend(port: tuple[str, str]) -> None:
+    await nft(port[0], _without("netdev", _cut_table(port)))
+
+
+def _cut_table(port: tuple[str, str]) -> str:
+    return f"fault_cut_{port[1]}"
 
 
 async def _hang(struck: Struck) -> None:
-    await _unplug(struck.public_port)
-    await _unplug(struck.private_port)
+    # Unlike a cut, this goes when the port does.
+    for switch, port in (struck.private_port, struck.public_port):
+        await ip([f"link set {port} nomaster"], namespace=switch)
     stop_namespace(struck.init)
 
 
 async def _wake(struck: Struck) -> None:
     await _thaw(struck)
-    await _plug(struck.private_port)
-    await _plug(struck.public_port)
+    for (switch, port), bridge in ((struck.private_port, VPC_BRIDGE), (struck.public_port, DROPLETS_BRIDGE)):
+        await ip([f"link set {port} master {bridge}"], namespace=switch)
 
 
 async def _freeze(struck: Struck) -> None:
@@ -136,8 +147,13 @@ def _without(family: str, table: str) -> str:
 
 
 async def _lose_carrier(struck: Struck) -> None:
-    switch, _, port = struck.public_port
+    switch, port = struck.public_port
     await ip([f"link set {port} down"], namespace=switch)
+
+
+async def _find_carrier(struck: Struck) -> None:
+    switch, port = struck.public_port
+    await ip([f"link set {port} up"], namespace=switch)
 
 
 def _signal(processes: set[int], number: signal.Signals) -> None:
@@ -156,20 +172,18 @@ FAULTS: Mapping[str, DropletFault] = {
     "ruleset_flush": DropletFault("another program flushes all nftables rules", _flush),
     "cable_cut": DropletFault(
         "nothing passes its leg in the VPC; nobody sees a carrier go",
-        lambda struck: _unplug(struck.private_port),
-        lambda struck: _plug(struck.private_port),
+        lambda struck: _cut(struck.private_port),
+        lambda struck: _mend(struck.private_port),
         outside=True,
     ),
     "probes_blocked": DropletFault(
         "probes don't reach it, all else does", _block_probes, _let_probes_pass, outside=True
     ),
-    "link_down": DropletFault(
-        "its public interface loses its carrier", _lose_carrier, lambda struck: _plug(struck.public_port), outside=True
-    ),
+    "link_down": DropletFault("its public interface loses its carrier", _lose_carrier, _find_carrier, outside=True),
     "internet_lost": DropletFault(
         "the next hop on its public side is silent",
-        lambda struck: _unplug(struck.public_port),
-        lambda struck: _plug(struck.public_port),
+        lambda struck: _cut(struck.public_port),
+        lambda struck: _mend(struck.public_port),
         outside=True,
     ),
     "beyond_lost": DropletFault(

@@ -40,6 +40,8 @@ class Outcome:
     udp_silence_seconds: float
     leaks: int
     recovery_seconds: float
+    #: The longest gap of each container.
+    gaps: dict[str, float | None] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -174,9 +176,8 @@ class Suite:
 def judge(kind: Kind, target: str, window: Window, measured: Sequence[Measured], *, slack: float = 1) -> Outcome:
     """Say what became of the load while a fault stood, and what should not have."""
     records = {one.where: one.read() for one in measured}
-    gap = longest(
-        (began, length) for record in records.values() for began, length in gaps(_attempts(record, window), window.at)
-    )
+    each = {where: longest(gaps(_attempts(record, window), window.at)) for where, record in records.items()}
+    gap = longest((window.at, length) for length in each.values())
     wrong: list[str] = []
     if gap is None:
         wrong.append("new connections had found no way again when all was said to be well")
@@ -201,6 +202,7 @@ def judge(kind: Kind, target: str, window: Window, measured: Sequence[Measured],
         ),
         leaks=0,
         recovery_seconds=round(window.over_at - window.healed_at, 1),
+        gaps={where: None if length is None else round(length, 3) for where, length in each.items()},
         wrong=wrong,
     )
 
