@@ -3,6 +3,7 @@
 import argparse
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="only the kinds of the form that ./dev test runs")
     parser.add_argument("--plant-leak", action="store_true", help="with a leak, which must be found")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
+    parser.add_argument("--logs", type=Path, help="a folder to keep the processes' logs and the load's lines in")
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if (kind.short or not options.short) and kind.name in (options.only or [kind.name])]
     kinds += [PLANTED] * options.plant_leak
@@ -40,7 +42,7 @@ def main() -> int:
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**9))
     say(f"dice: SEED={seed}")
     count = min(options.faults, len(kinds)) if options.only or options.short else options.faults
-    result = run(seed, kinds, count)
+    result = run(seed, kinds, count, options.logs)
     if options.out:
         record.write(options.out, {**record.circumstances(), "seed": seed, **result})
     for line in report.table(result["faults"]):
@@ -52,7 +54,7 @@ def main() -> int:
     return 1 if found else 0
 
 
-def run(seed: int, kinds: Sequence[Kind], count: int) -> dict[str, Any]:
+def run(seed: int, kinds: Sequence[Kind], count: int, logs: Path | None) -> dict[str, Any]:
     """Make a system, strike it, and end it."""
     with tempfile.TemporaryDirectory(prefix="sgt-chaos-", ignore_cleanup_errors=True) as folder:
         system = System(Path(folder))
@@ -60,6 +62,15 @@ def run(seed: int, kinds: Sequence[Kind], count: int) -> dict[str, Any]:
             return Suite(system, seed, say).run(kinds, count)
         finally:
             system.stack.stop()
+            if logs:
+                keep(system.stack.state, logs)
+
+
+def keep(state: Path, logs: Path) -> None:
+    """Copy what was logged, and what the load wrote."""
+    logs.mkdir(parents=True, exist_ok=True)
+    for path in (*state.glob("*.log"), *state.glob("lab/nodes/*/agent.log*"), *state.glob("chaos/*")):
+        shutil.copy(path, logs / "-".join(path.relative_to(state).parts))
 
 
 if __name__ == "__main__":
