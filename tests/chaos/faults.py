@@ -148,7 +148,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="power off", where="gateway", begin=_lab("power_loss"), resets="must", short=True),
     Kind(name="hang", where="gateway", begin=_lab("hang"), resets="must", short=True),
     Kind(name="cut cable", where="gateway", begin=_lab("cable_cut"), resets="must", short=True),
-    Kind(name="forwarding stopped", where="gateway", begin=_lab("no_forwarding"), resets="must"),
+    Kind(name="forwarding stopped", where="gateway", begin=_lab("no_forwarding"), resets="may"),
     Kind(name="one-second blip", where="gateway", begin=_lab("cable_cut"), seconds=1, short=True),
     Kind(name="all processes stopped", where="gateway", begin=_lab("freeze"), short=True),
     Kind(name="responder stopped", where="gateway", begin=_lab("agent_freeze")),

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,10 +58,13 @@ class Measured:
 
 
 class Load:
-    """Load from one container of each app on each node. `apps` says which of them are measured by every 10 ms."""
+    """Load from one container of each app on each node; `apps` has the seconds between attempts, `more` are options."""
 
-    def __init__(self, system: System, apps: Mapping[str, float], nodes: tuple[str, ...]) -> None:
+    def __init__(
+        self, system: System, apps: Mapping[str, float], nodes: Sequence[str], *, more: Sequence[str] = ()
+    ) -> None:
         self._system = system
+        self._more = more
         self._folder = system.stack.state / "chaos"
         self._folder.mkdir(exist_ok=True)
         self.destinations = {app: f"192.0.2.{FIRST_ADDRESS + number}" for number, app in enumerate(apps)}
@@ -79,7 +82,7 @@ class Load:
     def _start(self, app: str, node: str, interval: float) -> Measured:
         out = self._folder / f"{app}-{node}"
         out.touch()
-        words = [self.destinations[app], str(answerer.PORT), str(out), "--interval", str(interval)]
+        words = [self.destinations[app], str(answerer.PORT), str(out), "--interval", str(interval), *self._more]
         name = self._system.start_container(app, node, ["python3", "-I", measurer.__file__, *words])
         return Measured(app, node, name, out)
 

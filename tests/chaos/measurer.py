@@ -13,6 +13,7 @@ SIGUSR1: all lasting ones are closed and begun anew.
 
 import argparse
 import errno
+import math
 import os
 import selectors
 import signal
@@ -22,7 +23,6 @@ import sys
 import time
 from typing import TextIO
 
-TIMEOUT_SECONDS = 0.05
 SPEAK_SECONDS = 0.1
 AGAIN_SECONDS = 0.2
 WRITE_SECONDS = 0.1
@@ -60,10 +60,11 @@ class Stream:
         self.measurer, self.kind = measurer, kind
         self.socket: socket.socket | None = None
         self.address = ""
-        self.again_at = 0.0
+        self.again_at = self.began_at = 0.0
 
     def begin(self) -> None:
         """Open it (anew)."""
+        self.began_at = time.monotonic()
         if self.socket is not None:
             self.measurer.drop(self.socket)
         self.socket, self.address = self.measurer.connect(self.measurer.options.port + 1, self), ""
@@ -99,6 +100,8 @@ class Stream:
         if not self.address or self.socket is None:
             if now >= self.again_at:
                 self.begin()
+        elif now - self.began_at > self.measurer.options.life:
+            self.begin()
         elif self.kind == "active":
             try:
                 self.socket.send(b".")
@@ -115,10 +118,8 @@ class Stream:
 class Datagrams:
     """A connected UDP socket that asks all the time."""
 
-    kind = "udp"
-
-    def __init__(self, measurer: "Measurer") -> None:
-        self.measurer = measurer
+    def __init__(self, measurer: "Measurer", kind: str) -> None:
+        self.measurer, self.kind = measurer, kind
         self.socket: socket.socket | None = None
 
     def begin(self) -> None:
@@ -138,7 +139,7 @@ class Datagrams:
             answer = self.socket.recv(2048).decode().split()
         except OSError:
             return
-        self.measurer.write(f"p udp {time.monotonic():.4f} {answer[-1]}")
+        self.measurer.write(f"p {self.kind} {time.monotonic():.4f} {answer[-1]}")
 
     def tick(self, _: float) -> None:
         """Ask."""
@@ -156,7 +157,8 @@ class Measurer:
         self.options, self.out = options, out
         self.selector = selectors.DefaultSelector()
         self.attempts: dict[socket.socket, Attempt] = {}
-        self.lasting = [Stream(self, "active"), Stream(self, "idle"), Datagrams(self)]
+        kinds = {"active": Stream, "idle": Stream, "udp": Datagrams}
+        self.lasting = [kinds[kind](self, kind) for kind in options.lasting]
         self.lines = [f"i {os.getpid()}"]
         self.renew = True
         signal.signal(signal.SIGUSR1, self._renew)
@@ -193,7 +195,7 @@ class Measurer:
             for key, _ in self.selector.select(max(0.0, next_at - time.monotonic())):
                 (key.data or self.attempts[key.fileobj]).ready()
             now = time.monotonic()
-            for attempt in [one for one in self.attempts.values() if now - one.began > TIMEOUT_SECONDS]:
+            for attempt in [one for one in self.attempts.values() if now - one.began > self.options.timeout]:
                 attempt.end("")
             if now >= next_at:
                 # One that comes late, since others had the processor, isn't made up for.
@@ -218,6 +220,9 @@ def main() -> None:
     parser.add_argument("port", type=int, help="for attempts and datagrams; the next one is for what lasts")
     parser.add_argument("out", type=argparse.FileType("w"))
     parser.add_argument("--interval", type=float, default=0.01, help="seconds between two attempts")
+    parser.add_argument("--timeout", type=float, default=0.05, help="seconds after which an attempt has failed")
+    parser.add_argument("--lasting", nargs="*", default=["active", "idle", "udp"], help="what lasts beside them")
+    parser.add_argument("--life", type=float, default=math.inf, help="seconds after which a lasting connection is over")
     options = parser.parse_args()
     Measurer(options, options.out).run()
 

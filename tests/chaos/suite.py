@@ -40,8 +40,12 @@ class Outcome:
     udp_silence_seconds: float
     leaks: int
     recovery_seconds: float
+    #: When it began, in seconds of the epoch.
+    began_at: float
+    #: When each lasting connection that ended did, counted from the fault.
+    ended: dict[str, float]
     #: The longest gap of each container.
-    gaps: dict[str, float | None] = field(default_factory=dict)
+    gaps: dict[str, float | None]
     wrong: list[str] = field(default_factory=list)
 
 
@@ -62,7 +66,7 @@ class Suite:
     """
 
     def __init__(self, system: System, seed: int, say: Callable[[str], None], *, slack: float = 1) -> None:
-        self._system = system
+        self.system = system
         self._slack = slack
         self._state = system.stack.state
         self.dice = random.Random(seed)  # noqa: S311 - no secret hangs on it
@@ -83,10 +87,10 @@ class Suite:
         self.load.wait_steady()
         targets, struck = self._targets(kind)
         self.load.renew()
-        mark = self._system.lab.mark()
+        mark = self.system.lab.mark()
         begun: list[Begun] = []
         try:
-            begun = [kind.begin(self._system, target) for target in targets]
+            begun = [kind.begin(self.system, target) for target in targets]
             self._stand(kind, begun[-1].at, struck)
         finally:
             for one in reversed(begun):
@@ -120,7 +124,7 @@ class Suite:
         # One that is in use, or nothing would come of it.
         victim = self.dice.choice(self.load.of(frozenset(ENABLED)))
         address = victim.address()
-        droplets = {one["public_address"]: f"droplet-{one['id']}" for one in self._system.lab.status()["droplets"]}
+        droplets = {one["public_address"]: f"droplet-{one['id']}" for one in self.system.lab.status()["droplets"]}
         pair = {gateway["public_address"] for gateway in rows.pairs(self._state, ENABLED)[victim.app]}
         chosen = [address] if kind.where == "gateway" else [address, *sorted(pair - {address})]
         return [droplets[one] for one in chosen], frozenset(chosen)
@@ -143,7 +147,7 @@ class Suite:
 
     def leaks(self, mark: str) -> dict[str, int]:
         """Return what left by an address that isn't its app's since `mark`: packets, by what they did."""
-        observed = self._system.lab.observed(mark)
+        observed = self.system.lab.observed(mark)
         allowed = {**self.addresses, NEIGHBOUR: SHARED}
         owner = {destination: app for app, destination in self.load.destinations.items()}
         found: dict[str, int] = {"packets that couldn't be told apart": observed.missed} if observed.missed else {}
@@ -155,9 +159,9 @@ class Suite:
 
     def ending(self) -> list[str]:
         """Return what is wrong at the end: anything but two gateways for each enabled app."""
-        wait_for("nothing stands any more", lambda: not self._system.lab.struck(), 30)
+        wait_for("nothing stands any more", lambda: not self.system.lab.struck(), 30)
         self.wait_well()
-        droplets = {one["public_address"] for one in self._system.lab.status()["droplets"]}
+        droplets = {one["public_address"] for one in self.system.lab.status()["droplets"]}
         pairs = [one["public_address"] for pair in rows.pairs(self._state, ENABLED).values() for one in pair]
         wrong = [f"an orphan at the provider: {address}" for address in sorted(droplets - set(pairs))]
         wrong += [f"no Droplet has the address {address}" for address in sorted(set(pairs) - droplets)]
@@ -183,25 +187,27 @@ def judge(kind: Kind, target: str, window: Window, measured: Sequence[Measured],
         wrong.append("new connections had found no way again when all was said to be well")
     elif kind.gap_seconds is not None and gap > kind.gap_seconds * slack:
         wrong.append(f"new connections found no way for {gap:.1f} s")
-    late: list[float] = []
+    ends: dict[str, float] = {}
     count = 0
     for where, record in records.items():
         for one in LASTING:
             ended, said = _lasting(kind, window, record, one)
             wrong += [f"{where}, {one} connection: {what}" for what in said]
             count += len(ended)
-            late += ended
+            ends |= {f"{where}, {one}": round(ended[0], 3)} if ended else {}
     return Outcome(
         fault=kind.name,
         target=target,
         gap_seconds=None if gap is None else round(gap, 3),
         resets=count,
-        reset_seconds=round(max(late), 3) if late else None,
+        reset_seconds=max(ends.values(), default=None),
         udp_silence_seconds=round(
             max(silence(record.signs, "udp", window.at, window.over_at) for record in records.values()), 3
         ),
         leaks=0,
         recovery_seconds=round(window.over_at - window.healed_at, 1),
+        began_at=round(time.time() - time.monotonic() + window.at, 3),
+        ended=ends,
         gaps={where: None if length is None else round(length, 3) for where, length in each.items()},
         wrong=wrong,
     )
