@@ -60,6 +60,15 @@ def _lab(kind: str) -> Begin:
     return begin
 
 
+def _left_to_repair(kind: str) -> Begin:
+    """Return what begins a fault that nobody heals but the control plane."""
+
+    def begin(system: System, target: str) -> Begun:
+        return Begun(system.lab.strike(kind, target), lambda: None)
+
+    return begin
+
+
 def _heal(system: System, kind: str, target: str) -> None:
     system.lab.heal(kind, target)
 
@@ -162,6 +171,8 @@ KINDS: tuple[Kind, ...] = (
          resets="may"),
     Kind(name="nothing beyond it on both", where="pair", begin=_lab("beyond_lost"), seconds=8, gap_seconds=None,
          resets="may"),
+    Kind(name="power off, left to repair", where="gateway", begin=_left_to_repair("power_loss"), resets="must"),
+    Kind(name="hang, left to repair", where="gateway", begin=_left_to_repair("hang"), resets="must"),
     Kind(name="both powered off", where="pair", begin=_lab("power_loss"), gap_seconds=None, resets="may"),
     Kind(name="node's agent killed", where="node", begin=_lab("agent_kill"), seconds=3, short=True),
     Kind(name="node's agent stopped", where="node", begin=_lab("agent_freeze")),
