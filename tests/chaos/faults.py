@@ -42,7 +42,7 @@ class Kind:
     #: How long it stands.
     seconds: float = 5
     #: New connections find a way while it stands, after so long at most. None: not before it is healed.
-    gap_seconds: float | None = 1
+    gap_seconds: float | None = 2
     #: What becomes of lasting TCP connections over what is struck. must: they can't survive, and are reset while it
     #: stands. may: they are at a standstill. Those that go elsewhere are never reset.
     resets: Literal["none", "may", "must"] = "none"
