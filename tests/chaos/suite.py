@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,6 +99,9 @@ class Suite:
         self.wait_well(now if kind.control_plane else EVER)
         window = Window(begun[-1].at, healed_at, time.monotonic(), struck)
         outcome = judge(kind, " ".join(targets), window, self.load.of(frozenset(ENABLED)), slack=self._slack)
+        # One tenant's trouble is its own.
+        untouched = replace(kind, gap_seconds=KINDS[0].gap_seconds, resets="none")
+        outcome.wrong += judge(untouched, "", window, self.load.of(frozenset({NEIGHBOUR})), slack=self._slack).wrong
         leaks = self.leaks(mark)
         outcome.leaks = sum(leaks.values())
         outcome.wrong += [f"{packets} packets: {what}" for what, packets in leaks.items()]
@@ -183,10 +186,11 @@ def judge(kind: Kind, target: str, window: Window, measured: Sequence[Measured],
     each = {where: longest(gaps(_attempts(record, window), window.at)) for where, record in records.items()}
     gap = longest((window.at, length) for length in each.values())
     wrong: list[str] = []
-    if gap is None:
-        wrong.append("new connections had found no way again when all was said to be well")
-    elif kind.gap_seconds is not None and gap > kind.gap_seconds * slack:
-        wrong.append(f"new connections found no way for {gap:.1f} s")
+    for where, length in each.items():
+        if length is None:
+            wrong.append(f"{where}: new connections had found no way again when all was said to be well")
+        elif kind.gap_seconds is not None and length > kind.gap_seconds * slack:
+            wrong.append(f"{where}: new connections found no way for {length:.1f} s")
     ends: dict[str, float] = {}
     count = 0
     for where, record in records.items():

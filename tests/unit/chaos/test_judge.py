@@ -34,7 +34,7 @@ def test_a_pivot_in_time_is_as_it_should_be() -> None:
 
 def test_a_gap_that_is_too_long_is_wrong_unless_nothing_else_can_be_had() -> None:
     load = measured((A, 100), ("", 500), (B, 150))
-    assert judge(kind(), "", WINDOW, load).wrong == ["new connections found no way for 5.0 s"]
+    assert judge(kind(), "", WINDOW, load).wrong == ["shop-api on node-1: new connections found no way for 5.0 s"]
     assert judge(kind(gap_seconds=None), "", WINDOW, load).wrong == []
 
 
