@@ -161,7 +161,7 @@ class Droplets:
             struck = Struck(droplet.machine, self._init(machine_id) if droplet.running else 0)
             await self._end(struck, kind)
             if droplet.running:
-                # Two faults can hold the same cable.
+                # The end of one lets the processes go on that another holds.
                 await self._begin(struck, droplet.faults)
 
     def struck(self) -> list[tuple[int, str, float]]:
