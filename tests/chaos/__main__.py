@@ -59,7 +59,8 @@ def run(seed: int, kinds: Sequence[Kind], count: int, logs: Path | None) -> dict
     with tempfile.TemporaryDirectory(prefix="sgt-chaos-", ignore_cleanup_errors=True) as folder:
         system = System(Path(folder))
         try:
-            return Suite(system, seed, say).run(kinds, count)
+            suite = Suite(system, seed, say)
+            return suite.run(suite.choose(kinds, count))
         finally:
             system.stack.stop()
             if logs:

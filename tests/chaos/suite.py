@@ -170,13 +170,13 @@ class Suite:
         wrong += [f"no Droplet has the address {address}" for address in sorted(set(pairs) - droplets)]
         return wrong if len(pairs) == 2 * len(ENABLED) else [*wrong, f"{len(pairs)} gateways: {pairs}"]
 
-    def run(self, kinds: Sequence[Kind], count: int) -> dict[str, Any]:
-        """Strike with `count` faults of these kinds; returns the outcomes and what is wrong at the end."""
+    def run(self, kinds: Sequence[Kind]) -> dict[str, Any]:
+        """Strike with these, one after the other; returns the outcomes and what is wrong at the end."""
         outcomes = []
-        for number, kind in enumerate(self.choose(kinds, count), 1):
+        for number, kind in enumerate(kinds, 1):
             outcome = self.strike(kind)
             outcomes.append(outcome)
-            self._say(f"{number}/{count} {kind.name}: " + ("; ".join(outcome.wrong) or "as it should be"))
+            self._say(f"{number}/{len(kinds)} {kind.name}: " + ("; ".join(outcome.wrong) or "as it should be"))
         return {"faults": [asdict(outcome) for outcome in outcomes], "ending": self.ending()}
 
 
