@@ -18,7 +18,7 @@ from . import clock
 from .clock.sitecustomize import VARIABLE as CLOCK_VARIABLE
 from .config import AgentConfig, NodeConfig
 from .errors import LabError
-from .process import Console, kill_group, spawn
+from .process import Console, favoured, kill_group, spawn
 
 AgentState = Literal["running", "frozen", "stopped", "restarting"]
 RUN = Path("/run/lab/nodes")
@@ -133,7 +133,7 @@ class Agent:
 
     async def _run_once(self) -> int | str:
         # `ip netns exec` gives it a /sys of its node; mounts made later in /run/netns still reach it.
-        command = ["ip", "netns", "exec", self.node.namespace, self._python, "-m", "egress.node"]
+        command = [*favoured(), "ip", "netns", "exec", self.node.namespace, self._python, "-m", "egress.node"]
         try:
             self._process = process = await spawn(
                 [*command, "--config", str(self.paths.config)], env=self._environment(), merge=True

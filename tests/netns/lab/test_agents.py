@@ -142,6 +142,12 @@ def test_a_killed_agent_and_flushed_rules_are_events_that_do_not_stand(lab: Lab)
     assert lab.client.struck() == []
 
 
+def test_agents_get_the_processor_before_others(lab: Lab) -> None:
+    pid = next(one["agent_pid"] for one in lab.client.status()["nodes"] if one["name"] == "node-1")
+    outside = Path("/proc/self/uid_map").read_text().split()[-1] == "4294967295"
+    assert lab.client.exec("node-1", ["ps", "-o", "ni=", "-p", str(pid)]).stdout.strip() == ("-10" if outside else "0")
+
+
 def test_agents_see_no_secrets_of_the_labs_environment(lab: Lab) -> None:
     pid = next(one["agent_pid"] for one in lab.client.status()["nodes"] if one["name"] == "node-1")
     assert "SGT_LAB" not in lab.client.exec("node-1", ["cat", f"/proc/{pid}/environ"]).stdout
