@@ -15,6 +15,8 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 MAX_WAIT_SECONDS = 50
 MAX_ROUTES = 20_000
 MAX_NODES = 5_000
+MAX_PIVOTS = 500
+MAX_TARGETS = 8
 
 #: Visible ASCII: it travels in a header.
 Secret = Annotated[str, Bounds(16, 200), Pattern(r"[!-~]+")]
@@ -55,6 +57,19 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probing:
+    """How nodes judge gateways. The bounds are what was found to be safe: see docs/adr/0017-suspect-and-dead.md."""
+
+    interval_ms: Annotated[int, Bounds(50, 1_000)] = 100
+    #: So many rounds in a row without a good answer: new connections take the peer.
+    misses_to_suspect: Annotated[int, Bounds(2, 10)] = 3
+    #: So long without a sign of life: its connections are reset.
+    dead_after_ms: Annotated[int, Bounds(1_000, 30_000)] = 2_000
+    #: A gateway that came back must be good for so long before new connections prefer it again.
+    hold_down_seconds: Annotated[int, Bounds(0, 3_600)] = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
     """What an agent must know of its cluster to steer packets there.
 
@@ -72,6 +87,7 @@ class ClusterSettings:
     snat_ports: Annotated[tuple[Annotated[int, Bounds(1_024, 65_535)], ...], Bounds(2, 2)] = (32_768, 65_535)
     #: Connections on a path that was left are cut after this long.
     flow_deadline_seconds: Annotated[int, Bounds(0, 7 * 86_400)] = 3_600
+    probing: Probing = field(default_factory=Probing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +99,8 @@ class RouteGateway:
     private_address: Address
     public_address: Address
     state: Literal["active", "draining"] = "active"
+    #: Proof by the provider that it is off or being laid anew: what runs over it can't go on.
+    down: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +149,26 @@ class NodeSync:
     credential: Offer = field(default="", repr=False)
 
 
+#: Why a node keeps new connections off a gateway: it hears nothing from it; for so long, or with such proof, that its
+#: connections were reset; or what the gateway says of itself.
+Reason = Literal["silent", "dead", "not_forwarding", "no_link", "no_internet", "leaving"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pivot:
+    """Where a pair's new connections go on this node from `at` on (Unix milliseconds, by the node's clock).
+
+    `gateway` is an id, "" where none can be used: an outage of the pair here. `number` grows with each; it is kept on
+    disk, so that what is told twice is known as such.
+    """
+
+    number: Count
+    at: Count
+    pair: PairNumber
+    gateway: Annotated[str, Bounds(0, 64)] = ""
+    reason: Text = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
     """What a node sees, sent on change and at least every 10 s; it also shows that the node lives."""
@@ -149,6 +187,10 @@ class NodeReport:
     gateways: Annotated[dict[Identifier, Literal["healthy", "unhealthy", "unknown"]], Bounds(0, MAX_ROUTES)] = field(
         default_factory=dict
     )
+    #: Why, for each that is unhealthy.
+    reasons: Annotated[dict[Identifier, Reason], Bounds(0, MAX_ROUTES)] = field(default_factory=dict)
+    #: The oldest ones not yet acknowledged by a `Done`, in order.
+    pivots: Annotated[tuple[Pivot, ...], Bounds(0, MAX_PIVOTS)] = ()
 
 
 # --- gateways --------------------------------------------------------------------------------------------------------
@@ -192,6 +234,8 @@ class GatewaySync:
     public_address: Address
     vpc: Network
     clients: Annotated[tuple[Address, ...], Bounds(0, MAX_NODES)]
+    #: Addresses in the internet by which it tells whether it has any.
+    targets: Annotated[tuple[Address, ...], Bounds(0, MAX_TARGETS)] = ()
     probe_key: Annotated[str, Bounds(0, 128)] = field(default="", repr=False)
     #: As in NodeSync.
     credential: Offer = field(default="", repr=False)
@@ -208,6 +252,15 @@ class GatewayReport:
     detail: Text = ""
     flows: Count = 0
     bytes_out: Count = 0
+    #: What it sees of its own way out: its public link and next hop, and at least one of the targets.
+    link: bool = True
+    internet: bool = True
+    #: The latest answer of each target, by its address: False for none within its time.
+    targets: Annotated[dict[Address, bool], Bounds(0, MAX_TARGETS)] = field(default_factory=dict)
+    conntrack_entries: Count = 0
+    conntrack_limit: Count = 0
+    #: Source ports in use towards the one destination (address, port, protocol) that takes most; of 64,512.
+    snat_ports_worst: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

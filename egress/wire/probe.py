@@ -13,8 +13,14 @@ NONCE_BYTES = 8
 MAC_BYTES = 16
 REQUEST_BYTES = 4 + NONCE_BYTES + MAC_BYTES
 ANSWER_BYTES = 4 + NONCE_BYTES + 1 + 8 + MAC_BYTES
-#: Flag: the ruleset is in place and forwarding is on.
+#: Flags. The ruleset is in place and forwarding is on.
 FORWARDING = 1
+#: Its public link is down, or the next hop there doesn't answer.
+NO_LINK = 2
+#: None of its targets in the internet answers.
+NO_INTERNET = 4
+#: It is about to go down, and says so.
+LEAVING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,21 @@ class Answer:
     def forwarding(self) -> bool:
         """True when the gateway says that it forwards."""
         return bool(self.flags & FORWARDING)
+
+    @property
+    def link(self) -> bool:
+        """False when the gateway says that it has no way to its next hop."""
+        return not self.flags & NO_LINK
+
+    @property
+    def internet(self) -> bool:
+        """False when the gateway says that no target in the internet answers it."""
+        return not self.flags & NO_INTERNET
+
+    @property
+    def leaving(self) -> bool:
+        """True when the gateway says that it is about to go down."""
+        return bool(self.flags & LEAVING)
 
 
 def _mac(key: bytes, content: bytes) -> bytes:
