@@ -87,11 +87,9 @@ class Lookout:
 
     def _tell(self, view: View) -> None:
         before, self.view = self.view, view
-        if (before.link, before.internet) != (view.link, view.internet):
-            log.warning(
-                "the way out: link %s, internet %s",
-                *("good" if each else "lost" for each in (view.link, view.internet)),
-            )
+        if _summary(before) != _summary(view):
+            link, internet = ("good" if each else "lost" for each in (view.link, view.internet))
+            log.warning("the way out: link %s, internet %s", link, internet)
             self._on_change()
 
     def _open(self, way: _Way) -> None:
@@ -112,6 +110,11 @@ class Lookout:
         if trouble and trouble != self._trouble:
             log.warning("the way out over %s can't be asked: %s", way.interface, trouble)
         self._trouble = trouble
+
+
+def _summary(view: View) -> tuple[bool, bool, bool]:
+    """Return what is worth a report at once: one target that comes and goes isn't, but the first round is."""
+    return view.link, view.internet, bool(view.targets)
 
 
 def _way_of(status: Status) -> _Way | None:
