@@ -17,8 +17,8 @@ class HasTargets(models.Model):
         default=default_targets,
         blank=True,
         validators=[check_targets],
-        help_text="Public IPv4 addresses that answer pings, as a JSON list: a gateway that hears none of them takes no new"
-        " connections while its peer does. Of different operators, at most 8; none, and nobody is asked.",
+        help_text="Public IPv4 addresses that answer pings, as a JSON list: a gateway that hears none of them takes no"
+        " new connections while its peer does. Of different operators, at most 8; none, and nobody is asked.",
     )
 
     class Meta:

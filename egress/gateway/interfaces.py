@@ -40,7 +40,7 @@ def find_legs(addresses: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[s
     )
     if not defaults:
         raise NoLegs("there is no default route, so no public interface")
-    _, public, next_hop = defaults[0]
+    _, public, via = defaults[0]
     network = ipaddress.IPv4Network(vpc)
     for name, local in by_interface.items():
         for address in local:
@@ -50,6 +50,7 @@ def find_legs(addresses: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[s
                     public_addresses=frozenset(by_interface.get(public, ())),
                     private_interface=name,
                     private_address=address,
-                    next_hop=next_hop,
+                    # One of IPv6 isn't asked.
+                    next_hop="" if ":" in via else via,
                 )
     raise NoLegs(f"no interface but {public} has an address in the VPC {vpc}")

@@ -109,7 +109,7 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
         if db_field.name == "mark_mask":
             kwargs |= {"form_class": HexField, "widget": UnfoldAdminTextInputWidget()}
         elif isinstance(db_field, JSONField):
-            kwargs |= {"form_class": JsonListField}
+            kwargs |= {"form_class": JsonListField, "show_hidden_initial": False}
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
