@@ -167,7 +167,7 @@ class Agent:
             targets=dict(view.targets),
             conntrack_entries=entries,
             conntrack_limit=self._connections.limit,
-            snat_ports_worst=self._connections.worst(status.private_address),
+            snat_ports_worst=self._connections.worst,
         )
         channel.call("gateways/report", report, Done, timeout_seconds=10)
 

@@ -51,27 +51,24 @@ class Connections:
         """How many entries the table can hold."""
         return _number(tuning.CONNTRACK_MAX)
 
-    def worst(self, private_address: str) -> int:
-        """Return how many source ports the destination that takes most of them takes; estimated when `SAMPLE` is less.
-
-        What goes to the gateway's own `private_address`, such as probes, takes none.
-        """
+    @property
+    def worst(self) -> int:
+        """How many source ports the destination takes that takes most; an estimate for a table beyond `SAMPLE`."""
         if time.monotonic() >= self._sampled_at + LEAST_SECONDS_BETWEEN_SAMPLES:
             self._sampled_at = time.monotonic()
-            own = socket.inet_aton(private_address) if private_address else b""
             try:
-                self._worst = _worst(own, self.entries)
+                self._worst = _worst(self.entries)
             except KernelError as error:
                 log.warning("%s", error)
         return self._worst
 
 
-def _worst(own: bytes, entries: int) -> int:
+def _worst(entries: int) -> int:
     seen = 0
     counts: Counter[Destination] = Counter()
     for destination in _dump():
         seen += 1
-        if destination and destination[0] != own:
+        if destination:
             counts[destination] += 1
         if seen == SAMPLE:
             break

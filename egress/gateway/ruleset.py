@@ -75,7 +75,7 @@ def open_for(wanted: Forwarding) -> str:
 		iifname {private} ip saddr @clients icmp type echo-request limit rate 10/second accept
 """
     decide = _filter(local=local, transit=_transit(public, private))
-    chains = _CLASSIFY + _untracked(wanted, public, answers) + _probes(private) + _OUTBOUND + decide
+    chains = _CLASSIFY + _untracked(wanted, answers) + _probes(private) + _OUTBOUND + decide
     return _table(_sets(wanted) + chains + _translate(wanted, public))
 
 
@@ -136,7 +136,7 @@ def _filter(*, local: str, transit: str) -> str:
 
     `local` and `transit` are rules that accept more than the answers to the VM's own calls and neighbour discovery.
     """
-    # `local` comes before "established", or a probe once answered would open the way for any number of others.
+    # `local` comes before what conntrack says, which doesn't see all of it.
     return f"""\
 	chain input {{
 		type filter hook input priority filter; policy drop;
@@ -159,20 +159,23 @@ def _answers(wanted: Forwarding, public: str) -> str:
     return f"iifname {public} ip saddr @targets ip daddr {wanted.public_address} icmp type echo-reply {token}"
 
 
-def _untracked(wanted: Forwarding, public: str, answers: str) -> str:
-    """Return the chains that keep the gateway's own echoes out of connection tracking.
+def _untracked(wanted: Forwarding, answers: str) -> str:
+    """Return the chains that keep the gateway's own echoes, and the nodes' probes, out of connection tracking.
 
     So a client can't take their answers by pings of its own, nor stop them by filling the table.
     """
     token = f"@th,64,64 0x{wanted.echo_token.hex()}"
+    public, private = _quoted(wanted.public_interface), _quoted(wanted.private_interface)
     return f"""\
 	chain answered {{
 		type filter hook prerouting priority raw; policy accept;
 		{answers} notrack
+		iifname {private} udp dport {probe.PORT} fib daddr type local notrack
 	}}
 	chain asked {{
 		type filter hook output priority raw; policy accept;
 		oifname {public} ip daddr @targets icmp type echo-request {token} notrack
+		oifname {private} udp sport {probe.PORT} notrack
 	}}
 """
 
