@@ -62,6 +62,7 @@ CHANGEABLE = FIXED_IN_USE | {
     "gateway_size",
     "gateway_image",
     "flow_deadline_seconds",
+    "internet_targets",
     "snat_port_first",
     "snat_port_last",
 }
@@ -161,7 +162,7 @@ def cluster_create(
 
 
 def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cluster:
-    """Change these columns of `cluster`, and no others; nodes learn at once what concerns them.
+    """Change these columns of `cluster`, and no others; nodes and gateways learn at once what concerns them.
 
     Returns the cluster as it is now. Raises ClusterInvalid, and ClusterInUse for what gateways and nodes are built on
     while an assignment isn't released. Nothing is written then.
@@ -183,6 +184,8 @@ def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cl
         present.save(update_fields=changed)
         if distribution.settings_of(present) != told:
             Cluster.objects.filter(pk=present.pk).update(revision=F("revision") + 1)
+        if "internet_targets" in changed:
+            Cluster.objects.filter(pk=present.pk).update(clients_revision=F("clients_revision") + 1)
         reason = "; ".join(f"{name}: {old[name]} → {value}" for name, value in sorted(changed.items()))
         events.record(Event.Kind.REQUEST, "cluster.change", on=present, reason=reason, actor=actor)
     present.refresh_from_db()

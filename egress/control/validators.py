@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import BaseValidator, MaxValueValidator, MinValueValidator
 
 from egress.wire.codec import Bounds
-from egress.wire.messages import ClusterSettings
+from egress.wire.messages import MAX_TARGETS, ClusterSettings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MAX_LOCAL_NETWORKS = 200
@@ -51,6 +51,25 @@ def check_networks(value: Any) -> None:
         raise ValidationError(f'Give a list of at most {MAX_LOCAL_NETWORKS} networks, such as ["10.244.0.0/16"].')
     for network in value:
         check_network(network)
+
+
+def check_targets(value: Any) -> None:
+    """Refuse what is no list of different public IPv4 addresses, or is too long."""
+    if not isinstance(value, list) or len(value) > MAX_TARGETS:
+        raise ValidationError(f'Give a list of at most {MAX_TARGETS} addresses, such as ["1.1.1.1", "9.9.9.9"].')
+    for target in value:
+        if not _is_public(target):
+            raise ValidationError(f"{target!r} is no public IPv4 address such as 9.9.9.9.")
+    if len(set(value)) < len(value):
+        raise ValidationError("Name each address once: several that fail together are worth no more than one.")
+
+
+def _is_public(value: Any) -> bool:
+    try:
+        address = ipaddress.IPv4Address(value if isinstance(value, str) else "")
+    except ValueError:
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def wire_bounds(name: str) -> list[BaseValidator]:

@@ -1,6 +1,6 @@
 """Run the gateway's agent: keep the kernel as wanted, stay in touch with the control plane, answer probes.
 
-Four threads, each with one job; they share the Keeper and nothing else that changes. The kernel goes on by itself
+Five threads, each with one job; they share the Keeper and nothing else that changes. The kernel goes on by itself
 when the agent stops, whatever stops it.
 """
 
@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from egress import __version__
+from egress.wire import probe
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, GatewayReport, GatewaySync, GatewaySyncRequest
 
-from . import kernel, tuning
+from . import kernel
 from .config import Config
+from .connections import Connections
 from .keeper import Keeper, Status
-from .kernel import KernelError
+from .leaving import LEAVE_SECONDS, machine_goes_down
+from .lookout import Lookout
 from .prober import answer_probes
 from .service import notify
 from .session import Backoff, Channel, Credential, explain
@@ -49,6 +52,9 @@ class Agent:
         self._keeper = Keeper(store, config.vpc)
         self._credential = Credential(config, store, self._boot_id)
         self._worth_reporting = threading.Event()
+        self._lookout = Lookout(self._keeper, self._worth_reporting.set)
+        self._connections = Connections()
+        self._leaving = False
 
     def run(self) -> NoReturn:
         """Work until the process is ended. The ruleset is in place before anything else happens."""
@@ -56,13 +62,20 @@ class Agent:
         if self._keeper.ensure().forwarding:
             self._worth_reporting.set()
         notify("READY=1")
-        for job in (self._sync, self._report, self._answer_probes):
+        for job in (self._sync, self._report, self._answer_probes, self._lookout.run):
             threading.Thread(target=job, name=job.__name__.strip("_"), daemon=True).start()
         while True:
             watch.wait(LOOK_SECONDS)
             self._look()
             notify("WATCHDOG=1")
             time.sleep(LEAST_SECONDS_BETWEEN_LOOKS)
+
+    def take_leave(self) -> None:
+        """Tell the nodes, if the whole machine goes down, and give them time to hear it; forwarding goes on."""
+        self._leaving = machine_goes_down()
+        if self._leaving:
+            log.info("the machine goes down: telling the nodes")
+            time.sleep(LEAVE_SECONDS)
 
     def _look(self) -> None:
         before = self._keeper.status
@@ -73,7 +86,16 @@ class Agent:
             self._worth_reporting.set()
 
     def _answer_probes(self) -> NoReturn:
-        answer_probes(self._keeper, self._boot_id)
+        answer_probes(self._keeper, self._flags, self._boot_id)
+
+    def _flags(self) -> int:
+        view = self._lookout.view
+        return (
+            (probe.FORWARDING if self._keeper.status.forwarding else 0)
+            | (0 if view.link else probe.NO_LINK)
+            | (0 if view.internet else probe.NO_INTERNET)
+            | (probe.LEAVING if self._leaving else 0)
+        )
 
     def _sync(self) -> NoReturn:
         """Follow the list of clients: each request acknowledges what is in force."""
@@ -131,23 +153,23 @@ class Agent:
             self._worth_reporting.wait(REPORT_SECONDS)
 
     def _send(self, channel: Channel) -> None:
-        status = self._keeper.status
+        status, view = self._keeper.status, self._lookout.view
+        entries = self._connections.entries
         report = GatewayReport(
             boot_id=self._boot_id,
             agent_version=__version__,
             forwarding=status.forwarding,
             detail=status.detail,
-            flows=_flows(),
+            flows=entries,
             bytes_out=kernel.bytes_sent(status.public_interface),
+            link=view.link,
+            internet=view.internet,
+            targets=dict(view.targets),
+            conntrack_entries=entries,
+            conntrack_limit=self._connections.limit,
+            snat_ports_worst=self._connections.worst,
         )
         channel.call("gateways/report", report, Done, timeout_seconds=10)
-
-
-def _flows() -> int:
-    try:
-        return int(kernel.sysctl(tuning.CONNTRACK_COUNT))
-    except KernelError:
-        return 0  # conntrack isn't loaded before the first ruleset
 
 
 def die_with_any_thread() -> None:

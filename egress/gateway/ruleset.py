@@ -52,6 +52,9 @@ class Forwarding:
     public_address: str
     vpc: str
     clients: frozenset[str]
+    #: Whom the gateway asks whether it has internet, and what its questions and their answers begin with (8 bytes).
+    targets: frozenset[str] = frozenset()
+    echo_token: bytes = bytes(8)
 
 
 def closed() -> str:
@@ -65,12 +68,15 @@ def open_for(wanted: Forwarding) -> str:
     Raises ValueError for an interface name that doesn't fit into a rule.
     """
     public, private = _quoted(wanted.public_interface), _quoted(wanted.private_interface)
+    answers = _answers(wanted, public)
     local = f"""\
+		{answers} accept
 		udp dport {probe.PORT} jump probes
 		iifname {private} ip saddr @clients icmp type echo-request limit rate 10/second accept
 """
     decide = _filter(local=local, transit=_transit(public, private))
-    return _table(_sets(wanted) + _CLASSIFY + _probes(private) + _OUTBOUND + decide + _translate(wanted, public))
+    chains = _CLASSIFY + _untracked(wanted, answers) + _probes(private) + _OUTBOUND + decide
+    return _table(_sets(wanted) + chains + _translate(wanted, public))
 
 
 def replace_clients(clients: Iterable[str]) -> str:
@@ -94,12 +100,16 @@ _CLASSIFY = f"""\
 
 
 def _sets(wanted: Forwarding) -> str:
-    elements = _elements(wanted.clients)
+    elements, targets = _elements(wanted.clients), _elements(wanted.targets)
     refused = ipaddress.collapse_addresses(ipaddress.IPv4Network(each) for each in (*SPECIAL, wanted.vpc))
     return f"""\
 	set clients {{
 		type ipv4_addr
 		{f"elements = {{ {elements} }}" if elements else ""}
+	}}
+	set targets {{
+		type ipv4_addr
+		{f"elements = {{ {targets} }}" if targets else ""}
 	}}
 	set refused {{
 		type ipv4_addr
@@ -126,7 +136,7 @@ def _filter(*, local: str, transit: str) -> str:
 
     `local` and `transit` are rules that accept more than the answers to the VM's own calls and neighbour discovery.
     """
-    # `local` comes before "established", or a probe once answered would open the way for any number of others.
+    # `local` comes before what conntrack says, which doesn't see all of it.
     return f"""\
 	chain input {{
 		type filter hook input priority filter; policy drop;
@@ -139,6 +149,33 @@ def _filter(*, local: str, transit: str) -> str:
 	chain forward {{
 		type filter hook forward priority filter; policy drop;
 {transit}\
+	}}
+"""
+
+
+def _answers(wanted: Forwarding, public: str) -> str:
+    """Return the match for what targets answer to the gateway's own echoes, and for nothing else."""
+    token = f"@th,64,64 0x{wanted.echo_token.hex()}"
+    return f"iifname {public} ip saddr @targets ip daddr {wanted.public_address} icmp type echo-reply {token}"
+
+
+def _untracked(wanted: Forwarding, answers: str) -> str:
+    """Return the chains that keep the gateway's own echoes, and the nodes' probes, out of connection tracking.
+
+    So a client can't take their answers by pings of its own, nor stop them by filling the table.
+    """
+    token = f"@th,64,64 0x{wanted.echo_token.hex()}"
+    public, private = _quoted(wanted.public_interface), _quoted(wanted.private_interface)
+    return f"""\
+	chain answered {{
+		type filter hook prerouting priority raw; policy accept;
+		{answers} notrack
+		iifname {private} udp dport {probe.PORT} fib daddr type local notrack
+	}}
+	chain asked {{
+		type filter hook output priority raw; policy accept;
+		oifname {public} ip daddr @targets icmp type echo-request {token} notrack
+		oifname {private} udp sport {probe.PORT} notrack
 	}}
 """
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery, Value
+from django.db.models import Count, JSONField, OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -54,6 +54,15 @@ class HexField(forms.IntegerField):
         return super().to_python(int(text, 16) if HEX.fullmatch(text) else value)
 
 
+class JsonListField(forms.JSONField):
+    """A JSON list; left empty, it is an empty one."""
+
+    def clean(self, value: Any) -> Any:
+        """Never return None, which no column takes."""
+        cleaned = super().clean(value)
+        return [] if cleaned is None else cleaned
+
+
 @admin.register(Cluster)
 class ClusterAdmin(KeepsHistory, ModelAdmin):
     """Clusters: added and edited here; nodes join with the token that the action shows once."""
@@ -64,7 +73,7 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
     readonly_fields = ("epoch", "revision", "clients_revision", "created_at")
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "region", "vpc_id", "vpc", "local_networks")}),
-        ("Gateways", {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds")}),
+        ("Gateways", {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds", "internet_targets")}),
         (
             "Data plane on the nodes",
             {"fields": ("mark_mask", "rule_priority", "table_base", "snat_port_first", "snat_port_last")},
@@ -96,9 +105,11 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
         return form
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """Show a mask as one."""
+        """Show a mask as one; read an empty field as an empty list."""
         if db_field.name == "mark_mask":
             kwargs |= {"form_class": HexField, "widget": UnfoldAdminTextInputWidget()}
+        elif isinstance(db_field, JSONField):
+            kwargs |= {"form_class": JsonListField, "show_hidden_initial": False}
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature

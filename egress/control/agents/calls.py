@@ -200,7 +200,7 @@ def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
 
 
 def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
-    """Return whose packets the gateway forwards.
+    """Return whose packets the gateway forwards, and whom it asks whether it has internet.
 
     Raises Unauthorized, also when it was given up while it waited, and StandsStill when it must keep what it has.
     """
@@ -215,6 +215,7 @@ def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
         vpc=cluster.vpc,
         # An address that a new node inherited counts once.
         clients=tuple(dict.fromkeys(live.values_list("private_address", flat=True))),
+        targets=tuple(cluster.internet_targets),
         probe_key=cluster.probe_key,
         credential=credentials.offer(gateway),
     )

@@ -41,6 +41,24 @@ def test_a_network_that_agents_would_refuse_is_refused(admin_client: Client, db:
     assert set(answer.context["adminform"].form.errors) == {"vpc", "local_networks"}
 
 
+@pytest.mark.parametrize(
+    ("typed", "stored"), [('["9.9.9.9", "1.1.1.1"]', ["9.9.9.9", "1.1.1.1"]), ("[]", []), ("", [])]
+)
+def test_the_targets_of_gateways_are_edited_as_a_list_which_may_be_empty(
+    admin_client: Client, db: None, typed: str, stored: list[str]
+) -> None:
+    cluster = make_cluster()
+    assert admin_client.post(_url(cluster), _form(admin_client, cluster, internet_targets=typed)).status_code == 302
+    cluster.refresh_from_db()
+    assert cluster.internet_targets == stored
+
+
+def test_targets_that_arent_in_the_internet_are_refused(admin_client: Client, db: None) -> None:
+    cluster = make_cluster()
+    answer = admin_client.post(_url(cluster), _form(admin_client, cluster, internet_targets='["192.168.0.1"]'))
+    assert "192.168.0.1" in str(answer.context["adminform"].form.errors["internet_targets"])
+
+
 def test_a_change_is_written_down_with_its_author(admin_client: Client, admin_user: Any) -> None:
     cluster = make_cluster()
     sent = _form(admin_client, cluster, region="fra1", flow_deadline_seconds=60)

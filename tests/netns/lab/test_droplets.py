@@ -132,7 +132,7 @@ def test_a_stopped_service_stays_stopped(droplet: Droplet) -> None:
 
 
 def test_systemctl_refuses_what_it_does_not_know(droplet: Droplet) -> None:
-    assert "knows daemon-reload" in droplet.sh("systemctl mask probe 2>&1 || true")
+    assert "knows daemon-reload" in droplet.sh("systemctl edit probe 2>&1 || true")
     assert droplet.sh("systemctl start absent 2>&1 || echo $?") == "Unit absent.service could not be found.\n4"
 
 
