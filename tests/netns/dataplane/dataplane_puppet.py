@@ -323,10 +323,12 @@ class Deeds:
         """Probe gateways, as the agent does, until `probe_no_more`."""
         import asyncio
 
+        from egress.node.judge import Target
         from egress.node.prober import Prober
+        from egress.wire.messages import Probing
 
         self.prober = Prober(lambda: None, interface=interface)
-        self.prober.set_targets(targets, key)
+        self.prober.follow({name: Target(address) for name, address in targets.items()}, key, Probing())
         self.loop = asyncio.new_event_loop()
         self.probing = self.loop.create_task(self.prober.run())
 
@@ -340,7 +342,7 @@ class Deeds:
         """Return the verdicts that were in force at one time or another during the next second."""
         seen = set()
         for _ in range(100):
-            seen |= set(self.prober.health().values())
+            seen |= set(self.prober.judge.health().values())
             time.sleep(0.01)
         return sorted(seen)
 
@@ -370,7 +372,9 @@ def _wish(terms: dict) -> object:
         ordinal=terms["ordinal"],
         routes={route.namespace: route for route in routes},
         pods={pod["address"]: Pod(**pod) for pod in terms["pods"]},
-        suspect=frozenset(terms.get("suspect", ())),
+        suspect=frozenset(terms.get("suspect", ())) | frozenset(terms.get("dead", ())),
+        dead=frozenset(terms.get("dead", ())),
+        resting=tuple(terms.get("resting", ())),
     )
 
 

@@ -4,12 +4,13 @@ import contextlib
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from dataplane_world import N1, OBSERVER, A, B, World
 
-from egress.wire.messages import Route, RouteGateway
+from egress.wire.messages import Probing, Route, RouteGateway
 from tests.unit.node.conftest import folder
 from tests.unit.node.rig import Node, StandIn, ptp_result, table, wait_for
 
@@ -29,7 +30,8 @@ def served(pods: World, folder: Path) -> Iterator[tuple[World, Node, StandIn]]:
     with contextlib.ExitStack() as cleanup:
         pods.ip("n1", "link set lo up")
         control_plane = StandIn(folder, netns=netns)
-        control_plane.table = table(Route(namespace="shop", pair=7, state="active", gateways=gateways))
+        told = table(Route(namespace="shop", pair=7, state="active", gateways=gateways))
+        control_plane.table = replace(told, settings=replace(told.settings, probing=Probing(hold_down_seconds=1)))
         control_plane.start()
         cleanup.callback(control_plane.stop)
         node = Node(folder / "node", f"https://localhost:{control_plane.port}", control_plane.ca_file, netns=netns)
