@@ -64,6 +64,7 @@ class Deeds:
         self.sockets: dict[str, socket.socket] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.dataplane = None
+        self.flags, self.boot = 1, "b"
         self.kept: list[tuple[str, str]] = []
         self.watching: set[str] = set()
         #: A server's open connections, and by what it speaks to each asker by datagrams.
@@ -101,6 +102,20 @@ class Deeds:
             return self._say(self.sockets[name])
         except OSError as error:
             return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+
+    def standing(self, name: str) -> str:
+        """Return "open" for a kept connection that nothing has happened to, else what has."""
+        connection = self.sockets[name]
+        patience = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            return "data" if connection.recv(200, socket.MSG_PEEK) else "closed"
+        except BlockingIOError:
+            return "open"
+        except OSError as error:
+            return os.strerror(error.errno)
+        finally:
+            connection.settimeout(patience)
 
     def tell(self, name: str, to: str, port: int, text: str = "tell") -> None:
         """Send one datagram from the kept socket `name`, waiting for nothing."""
@@ -231,12 +246,17 @@ class Deeds:
                 request, sender = datagrams.recvfrom(200)
                 nonce = probe.read_request(bytes.fromhex(key), request)
                 if nonce:
-                    reply = probe.answer(bytes.fromhex(key), nonce, flags=probe.FORWARDING, boot_id="b")
+                    reply = probe.answer(bytes.fromhex(key), nonce, flags=self.flags, boot_id=self.boot)
                     datagrams.sendto(reply, sender)
 
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         datagrams.bind((host, probe.PORT))
         threading.Thread(target=answer, daemon=True).start()
+
+    def answer_otherwise(self, flags: int | None = None, boot: str | None = None) -> None:
+        """Have probes answered with other flags, or as after another boot."""
+        self.flags = self.flags if flags is None else flags
+        self.boot = boot or self.boot
 
     def sniff(self, interface: str) -> None:
         """Count IPv4 packets that arrive on `interface`, by "source>destination"."""
@@ -315,6 +335,14 @@ class Deeds:
 
     def unsure(self) -> None:
         self.dataplane.unsure()
+
+    def returned(self) -> dict[str, int]:
+        return self.dataplane.returned()
+
+    def destroy(self, address: str, port: int, peer: str, peer_port: int) -> bool:
+        from egress.netkit.sockets import Connection, Sockets
+
+        return Sockets().destroy(Connection(address, port, peer, peer_port))
 
     def uninstall(self) -> None:
         self.dataplane.uninstall()
