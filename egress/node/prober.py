@@ -20,6 +20,8 @@ from .judge import Judge, Target, Verdict
 
 log = logging.getLogger(__name__)
 
+#: Between two echoes that a silent gateway is asked for: several fit into the time after which it counts as dead.
+ECHO_SECONDS = 0.3
 #: After a round that lasted so many times its due, this process slept, and silence says nothing.
 _LATE = 2.5
 #: A round's answers wait in the socket: this is room for those of some hundreds of gateways.
@@ -57,6 +59,7 @@ class Prober:
         self._asked: dict[str, list[bytes]] = {}
         #: Who was asked for an echo, by what it must bear.
         self._echoes: dict[bytes, str] = {}
+        self._echo_due = 0.0
         self._told: object = None
 
     def follow(self, targets: Mapping[str, Target], key: str, probing: Probing) -> None:
@@ -80,7 +83,9 @@ class Prober:
             while True:
                 interval = self.judge.probing.interval_ms / 1000
                 self._ask(port)
-                self._ask_kernels(echo)
+                if echo and loop.time() >= self._echo_due:
+                    self._echo_due = loop.time() + ECHO_SECONDS
+                    self._ask_kernels(echo)
                 due += interval
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 late, now = loop.time() - due, loop.time()
@@ -129,9 +134,7 @@ class Prober:
                 heard[gateway] = answer
         return heard
 
-    def _ask_kernels(self, echo: socket.socket | None) -> None:
-        if echo is None:
-            return
+    def _ask_kernels(self, echo: socket.socket) -> None:
         self._bind(echo)
         self._echoes = {}
         for gateway, reason in self.judge.reasons().items():
