@@ -258,6 +258,63 @@ class Deeds:
         self.flags = self.flags if flags is None else flags
         self.boot = boot or self.boot
 
+    def record_answers(self, source: str) -> None:
+        """Keep the frames of answers to probes that `source` sends, whoever they are for, as they pass the bridge."""
+        self.frames: list[bytes] = []
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        wire.bind(("p-gw-a", 0))
+        wanted = socket.inet_aton(source)
+
+        def record() -> None:
+            while True:
+                frame, address = wire.recvfrom(2000)
+                if address[2] != socket.PACKET_OUTGOING and frame[26:30] == wanted and b"SGA1" in frame:
+                    self.frames.append(frame)
+
+        threading.Thread(target=record, daemon=True).start()
+
+    def recorded(self) -> int:
+        return len(self.frames)
+
+    def replay(self) -> None:
+        """Send what was recorded to the node again and again."""
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        wire.bind(("p-n1", 0))
+        self.sent = 0
+
+        def send() -> None:
+            while True:
+                for frame in tuple(self.frames):
+                    wire.send(frame)
+                    self.sent += 1
+                    time.sleep(0.001)
+
+        threading.Thread(target=send, daemon=True).start()
+
+    def replayed(self) -> int:
+        return self.sent
+
+    def lie(self, source: str, to: str, key: str) -> None:
+        """Answer probes and echoes in the name of `source` that nobody asked this one for, at every port of `to`."""
+        from egress.wire import probe
+
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        answer = probe.answer(bytes.fromhex(key), b"\0" * 8, flags=1, boot_id="b")
+
+        def head(protocol: int) -> bytes:
+            ends = socket.inet_aton(source) + socket.inet_aton(to)
+            return struct.pack(">BBHHHBBH", 0x45, 0, 0, 0, 0, 64, protocol, 0) + ends
+
+        def send() -> None:
+            while True:
+                for port in range(32768, 61000):
+                    with contextlib.suppress(OSError):
+                        datagram = struct.pack(">HHHH", probe.PORT, port, 8 + len(answer), 0) + answer
+                        raw.sendto(head(17) + datagram, (to, 0))
+                        raw.sendto(head(1) + struct.pack(">BBHHH", 0, 0, 0xFFFF, 0, 0), (to, 0))
+
+        threading.Thread(target=send, daemon=True).start()
+
     def sniff(self, interface: str) -> None:
         """Count IPv4 packets that arrive on `interface`, by "source>destination"."""
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
