@@ -100,6 +100,7 @@ def settings_of(cluster: Cluster) -> ClusterSettings:
         table_base=cluster.table_base,
         snat_ports=(cluster.snat_port_first, cluster.snat_port_last),
         flow_deadline_seconds=cluster.flow_deadline_seconds,
+        probing=cluster.probing,
     )
 
 

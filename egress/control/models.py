@@ -13,6 +13,7 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_probing import ProbingSettings
 from .models_targets import HasTargets
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
@@ -29,7 +30,7 @@ def new_probe_key() -> str:
     return secrets.token_hex(32)
 
 
-class Cluster(HasTargets):
+class Cluster(ProbingSettings, HasTargets):
     """One container cluster in one region and VPC, and what gateways look like there."""
 
     name = models.SlugField(unique=True)
@@ -95,7 +96,8 @@ class Cluster(HasTargets):
         return self.name
 
     def clean(self) -> None:
-        """Refuse ranges of ports that can't be used."""
+        """Refuse ranges of ports that can't be used, and hasty probing."""
+        super().clean()
         check_snat_ports(self.snat_port_first, self.snat_port_last)
 
 

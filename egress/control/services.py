@@ -65,6 +65,10 @@ CHANGEABLE = FIXED_IN_USE | {
     "internet_targets",
     "snat_port_first",
     "snat_port_last",
+    "probe_interval_ms",
+    "probe_misses_to_suspect",
+    "probe_dead_after_ms",
+    "probe_hold_down_seconds",
 }
 #: A gateway that a rebuild is going on with.
 _IN_REBUILD = (GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING)

@@ -19,6 +19,8 @@ MIN_PREFIX = 8
 MIN_MASK_BITS = 3
 #: Kubernetes gives services of type NodePort these.
 NODE_PORTS = range(30_000, 32_768)
+#: A gateway is dead after so many times what made it suspect, at the earliest.
+SUSPICIONS_TO_DEATH = 2
 #: What agents do without being told otherwise.
 DEFAULTS = ClusterSettings(vpc="", local_networks=())
 
@@ -72,9 +74,9 @@ def _is_public(value: Any) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def wire_bounds(name: str) -> list[BaseValidator]:
-    """Return validators with the limits that the wire sets to the numbers in a field of ClusterSettings."""
-    hint = get_type_hints(ClusterSettings, include_extras=True)[name]
+def wire_bounds(name: str, kind: type = ClusterSettings) -> list[BaseValidator]:
+    """Return validators with the limits that the wire sets to the numbers in field `name` of `kind`."""
+    hint = get_type_hints(kind, include_extras=True)[name]
     bounds = next(_innermost_bounds(hint))
     return [MinValueValidator(bounds.low), MaxValueValidator(bounds.high)]
 
@@ -90,6 +92,16 @@ def check_mask(value: int) -> None:
     lowest = value & -value
     if value <= 0 or (value + lowest) & value or value.bit_count() < MIN_MASK_BITS:
         raise ValidationError(f"{value:#x} isn't one run of at least {MIN_MASK_BITS} bits, such as 0x0fff0000.")
+
+
+def check_probing(interval_ms: int, misses_to_suspect: int, dead_after_ms: int) -> None:
+    """Refuse a death so close to suspicion that nobody can see whether packets still come back."""
+    suspect_ms = interval_ms * misses_to_suspect
+    if dead_after_ms < SUSPICIONS_TO_DEATH * suspect_ms:
+        raise ValidationError(
+            f"A gateway is suspect after {misses_to_suspect} probes of {interval_ms} ms, so {suspect_ms} ms:"
+            f" it can't be dead before {SUSPICIONS_TO_DEATH * suspect_ms} ms; {dead_after_ms} ms is too soon."
+        )
 
 
 def check_snat_ports(first: int, last: int) -> None:

@@ -23,6 +23,8 @@ NEW_PER_SECOND = 1_000
 NEW_AT_ONCE = 20_000
 #: Probes that one client may send per second: ten times what a node needs.
 PROBES_PER_SECOND = 100
+#: Echoes in all: each node asks some a second while the gateway's agent is silent, and takes it for dead without them.
+ECHOES_PER_SECOND = 2_000
 #: Not the internet (IANA's special-purpose registry): a gateway forwards nothing there. The documentation networks
 #: are left out, since no network routes them, and laboratories use them.
 SPECIAL = (
@@ -72,7 +74,7 @@ def open_for(wanted: Forwarding) -> str:
     local = f"""\
 		{answers} accept
 		udp dport {probe.PORT} jump probes
-		iifname {private} ip saddr @clients icmp type echo-request limit rate 10/second accept
+		iifname {private} ip saddr @clients icmp type echo-request limit rate {ECHOES_PER_SECOND}/second accept
 """
     decide = _filter(local=local, transit=_transit(public, private))
     chains = _CLASSIFY + _untracked(wanted, answers) + _probes(private) + _OUTBOUND + decide

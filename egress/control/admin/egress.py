@@ -78,6 +78,17 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
             "Data plane on the nodes",
             {"fields": ("mark_mask", "rule_priority", "table_base", "snat_port_first", "snat_port_last")},
         ),
+        (
+            "How nodes judge gateways",
+            {
+                "fields": (
+                    "probe_interval_ms",
+                    "probe_misses_to_suspect",
+                    "probe_dead_after_ms",
+                    "probe_hold_down_seconds",
+                )
+            },
+        ),
         ("What the control plane counts", {"fields": readonly_fields}),
     )
     actions = ("rotate_join_token",)
@@ -96,6 +107,10 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
             "vpc": "VPC network",
             "snat_port_first": "SNAT port first",
             "snat_port_last": "SNAT port last",
+            "probe_interval_ms": "Probe interval, ms",
+            "probe_misses_to_suspect": "Probes missed to be suspect",
+            "probe_dead_after_ms": "Dead after, ms",
+            "probe_hold_down_seconds": "Hold-down, s",
         }
         form = super().get_form(request, obj, change, labels=labels, **kwargs)
         if obj and obj.assignments.exclude(status=AssignmentStatus.RELEASED).exists():

@@ -1,52 +1,19 @@
-"""The prober: judgement by rounds, and real datagrams on loopback."""
+"""The prober on real datagrams on loopback; what follows from them is the judge's (tests/unit/node/test_judge.py)."""
 
 import asyncio
 import socket
 from collections.abc import Callable
 from typing import cast
 
-import pytest
-
-from egress.node.prober import ANSWERS_TO_RETURN, MISSES_TO_SUSPECT, Prober, Target, own_fault
+from egress.node.judge import Target
+from egress.node.prober import Prober
 from egress.wire import probe
+from egress.wire.messages import Probing
 
 KEY = "aa" * 32
 A, B = "127.0.0.2", "127.0.0.3"
-
-
-def rounds(target: Target, heard: list[tuple[bool, bool]], first: int = 1) -> Target:
-    for number, (target.heard, target.forwarding) in enumerate(heard, first):
-        target.end_round(number)
-    return target
-
-
-GOOD, SILENT, IDLE = (True, True), (False, False), (True, False)
-
-
-@pytest.mark.parametrize("bad", [SILENT, IDLE])
-def test_suspect_after_three_bad_rounds_and_back_after_five_good_ones(bad: tuple[bool, bool]) -> None:
-    target = rounds(Target(A), [GOOD, *[bad] * (MISSES_TO_SUSPECT - 1)])
-    assert not target.suspect
-    assert rounds(target, [bad], 10).suspect
-    assert rounds(target, [GOOD] * (ANSWERS_TO_RETURN - 1), 20).suspect
-    assert rounds(target, [bad], 30).suspect
-    assert not rounds(target, [GOOD] * ANSWERS_TO_RETURN, 40).suspect
-
-
-def test_all_silent_at_once_is_the_nodes_own_fault() -> None:
-    targets = {"a": rounds(Target(A), [GOOD, *[SILENT] * 5]), "b": rounds(Target(B), [GOOD, GOOD, *[SILENT] * 4])}
-    assert own_fault(targets)
-    assert not own_fault({**targets, "c": rounds(Target("127.0.0.4"), [GOOD] * 6)})
-
-
-def test_all_silent_one_after_the_other_is_their_fault() -> None:
-    targets = {"a": rounds(Target(A), [SILENT] * 40), "b": rounds(Target(B), [*[GOOD] * 30, *[SILENT] * 10])}
-    assert not own_fault(targets)
-
-
-def test_all_answering_without_forwarding_is_their_fault() -> None:
-    assert not own_fault({"a": rounds(Target(A), [IDLE] * 5), "b": rounds(Target(B), [IDLE] * 5)})
-    assert not own_fault({})
+TARGETS = {"a": Target(A, "b"), "b": Target(B, "a")}
+PROBING = Probing(hold_down_seconds=0)
 
 
 class _Gateway(asyncio.DatagramProtocol):
@@ -56,6 +23,9 @@ class _Gateway(asyncio.DatagramProtocol):
         self.flags: int | None = probe.FORWARDING
         self.key = bytes.fromhex(KEY)
         self.transport: asyncio.DatagramTransport | None = None
+        #: In whose place this one answers: a datagram, so far unheard by the prober, that is sent for each probe.
+        self.recorded: bytes | None = None
+        self.asked = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.DatagramTransport", transport)
@@ -63,13 +33,16 @@ class _Gateway(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         nonce = probe.read_request(bytes.fromhex(KEY), data)
         assert nonce, "the prober's key is the cluster's"
-        if self.flags is not None and self.transport:
+        self.asked += 1
+        if self.transport and self.recorded is not None:
+            self.transport.sendto(self.recorded, addr)
+        elif self.flags is not None and self.transport:
             self.transport.sendto(probe.answer(self.key, nonce, flags=self.flags, boot_id="b"), addr)
 
 
 async def _until(prober: Prober, **wanted: str) -> None:
     async with asyncio.timeout(20):
-        while prober.health() != wanted:  # noqa: ASYNC110 - a condition over several changes, not one event
+        while prober.judge.health() != wanted:  # noqa: ASYNC110 - a condition over several changes, not one event
             await asyncio.sleep(0.02)
 
 
@@ -86,7 +59,7 @@ def _probing(scene: Callable[[Prober, dict[str, _Gateway], list[None]], object])
             transports.append(transport)
         told: list[None] = []
         prober = Prober(lambda: told.append(None), port=port)
-        prober.set_targets({"a": A, "b": B}, KEY)
+        prober.follow(TARGETS, KEY, PROBING)
         running = asyncio.create_task(prober.run())
         try:
             await scene(prober, gateways, told)  # type: ignore[misc]
@@ -118,7 +91,7 @@ def test_a_gateway_that_does_not_forward_or_has_another_key_is_unhealthy() -> No
         gateways["a"].flags, gateways["a"].key = probe.FORWARDING, b"another key"
         for _ in range(10):
             await asyncio.sleep(0.1)
-            assert prober.health()["a"] == "unhealthy"
+            assert prober.judge.health()["a"] == "unhealthy"
 
     _probing(scene)
 
@@ -134,9 +107,9 @@ def test_all_silent_at_once_leaves_none_suspect() -> None:
 
 def test_without_a_key_nothing_is_known() -> None:
     async def scene(prober: Prober, gateways: dict[str, _Gateway], told: list[None]) -> None:
-        prober.set_targets({"a": A}, "")
+        prober.follow({"a": Target(A)}, "", PROBING)
         await asyncio.sleep(0.5)
-        assert prober.health() == {"a": "unknown"}
+        assert prober.judge.health() == {"a": "unknown"}
 
     _probing(scene)
 
@@ -144,7 +117,54 @@ def test_without_a_key_nothing_is_known() -> None:
 def test_targets_that_stay_keep_what_is_known_of_them() -> None:
     async def scene(prober: Prober, gateways: dict[str, _Gateway], told: list[None]) -> None:
         await _until(prober, a="healthy", b="healthy")
-        prober.set_targets({"a": A}, KEY)
-        assert prober.health() == {"a": "healthy"}
+        prober.follow({"a": TARGETS["a"]}, KEY, PROBING)
+        assert prober.judge.health() == {"a": "healthy"}
 
     _probing(scene)
+
+
+def test_an_answer_that_was_recorded_or_made_up_keeps_nobody_alive() -> None:
+    """From the gateway's own address and port, and genuine once: its nonce was used, or is another gateway's."""
+
+    async def scene(prober: Prober, gateways: dict[str, _Gateway], told: list[None]) -> None:
+        await _until(prober, a="healthy", b="healthy")
+        key = bytes.fromhex(KEY)
+        for forged in (
+            probe.answer(key, b"\0" * 8, flags=probe.FORWARDING, boot_id="b"),
+            probe.answer(b"another key", b"\0" * 8, flags=probe.FORWARDING, boot_id="b"),
+            b"SGA1" + b"\0" * 25,
+            b"",
+        ):
+            gateways["a"].recorded = forged
+            await _until(prober, a="unhealthy", b="healthy")
+            gateways["a"].recorded = None
+            await _until(prober, a="healthy", b="healthy")
+
+    _probing(scene)
+
+
+def test_a_genuine_answer_counts_once() -> None:
+    prober = Prober(lambda: None)
+    prober.follow(TARGETS, KEY, PROBING)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gateway,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port,
+    ):
+        gateway.bind((A, 0))
+        gateway.settimeout(10)
+        port.setblocking(False)
+        port.bind(("0.0.0.0", 0))
+        prober._port = gateway.getsockname()[1]
+        replies = []
+        for _ in range(2):
+            prober._ask(port)
+            request, asker = gateway.recvfrom(200)
+            nonce = probe.read_request(bytes.fromhex(KEY), request)
+            assert nonce
+            replies.append(probe.answer(bytes.fromhex(KEY), nonce, flags=probe.FORWARDING, boot_id="b"))
+        heard = []
+        # The second first: the first one is older by then, and what was heard is heard.
+        for reply in (replies[0], replies[0], replies[1], replies[0], replies[1]):
+            gateway.sendto(reply, asker)
+            heard.append(set(prober._hear(port)))
+    assert heard == [{"a"}, set(), {"a"}, set(), set()]
