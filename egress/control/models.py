@@ -13,6 +13,8 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_health import Observed, Onlooker
+from .models_repair import Successor
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -150,7 +152,7 @@ class Credentialed(models.Model):
         abstract = True
 
 
-class Node(Credentialed):
+class Node(Credentialed, Onlooker):
     """A worker node with its agent. What its agent reports is kept as it came, with the time of its arrival."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -175,8 +177,6 @@ class Node(Credentialed):
     in_doubt = models.JSONField(default=dict, editable=False)
     #: {gateway id: count}
     flows = models.JSONField(default=dict, editable=False)
-    #: {gateway id: what this node's probes say of it}
-    gateways = models.JSONField(default=dict, editable=False)
     reported_at = models.DateTimeField(null=True, editable=False)
     #: Since when it acknowledges a revision that this database never gave out: the sign of a restored backup.
     ahead_since = models.DateTimeField(null=True, editable=False)
@@ -288,7 +288,11 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-class Gateway(Credentialed):
+#: Gateways that have their slot, not those made to take one over nor those that left it.
+IN_PLACE = Q(replaces__isnull=True) & ~Q(provisioning_status__in=("deleting", "deleted"))
+
+
+class Gateway(Credentialed, Observed, Successor):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -323,8 +327,9 @@ class Gateway(Credentialed):
     class Meta:
         ordering = ("assignment", "slot", "created_at")
         constraints = (
+            models.UniqueConstraint(fields=("assignment", "slot"), condition=IN_PLACE, name="one_gateway_per_slot"),
             models.UniqueConstraint(
-                fields=("assignment", "slot"), condition=~Q(provisioning_status="deleted"), name="one_gateway_per_slot"
+                fields=("replaces",), condition=~Q(provisioning_status="deleted"), name="one_successor_at_a_time"
             ),
             models.UniqueConstraint(fields=("server_id",), condition=~Q(server_id=""), name="server_used_once"),
             models.CheckConstraint(condition=Q(slot__in=SLOTS), name="slot_is_0_or_1"),
