@@ -13,6 +13,7 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_rollouts import Maintained
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -288,7 +289,7 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-class Gateway(Credentialed):
+class Gateway(Credentialed, Maintained):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -304,8 +305,6 @@ class Gateway(Credentialed):
     server_id = models.CharField(max_length=64, blank=True, editable=False)
     public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
     private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
-    #: The provider's id of the rebuild under way; "" while none is known to be.
-    rebuild_action_id = models.CharField(max_length=64, blank=True, editable=False)
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)
