@@ -49,6 +49,7 @@ def route_of(assignment: Assignment, state: Literal["active", "draining"]) -> Ro
                 private_address=gateway.private_address or "",
                 public_address=gateway.public_address or "",
                 state="active" if gateway.provisioning_status == GatewayStatus.READY else "draining",
+                down=gateway.provisioning_status == GatewayStatus.MAINTENANCE and bool(gateway.action_id),
             )
             for gateway in gateways
         ),

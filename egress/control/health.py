@@ -40,6 +40,12 @@ def node_health(*, dataplane: str, reported_at: datetime | None, now: datetime) 
     return Health.HEALTHY if dataplane == "ok" and not _stale(reported_at, now) else Health.UNHEALTHY
 
 
+def is_healthy(gateway: Gateway) -> bool:
+    """Say whether a gateway forwards now, by its own word."""
+    health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
+    return health == Health.HEALTHY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is said in one cluster at one moment: two queries, whatever the number of gateways."""

@@ -14,7 +14,8 @@ from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
 from .models_health import Observed, Onlooker
-from .models_repair import Successor
+from .models_repair import ONE_AT_A_TIME, Successor
+from .models_rollouts import Maintained
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -288,11 +289,7 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-#: Gateways that have their slot, not those made to take one over nor those that left it.
-IN_PLACE = Q(replaces__isnull=True) & ~Q(provisioning_status__in=("deleting", "deleted"))
-
-
-class Gateway(Credentialed, Observed, Successor):
+class Gateway(Credentialed, Observed, Maintained, Successor):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -308,8 +305,6 @@ class Gateway(Credentialed, Observed, Successor):
     server_id = models.CharField(max_length=64, blank=True, editable=False)
     public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
     private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
-    #: The provider's id of the rebuild under way; "" while none is known to be.
-    rebuild_action_id = models.CharField(max_length=64, blank=True, editable=False)
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)
@@ -327,10 +322,7 @@ class Gateway(Credentialed, Observed, Successor):
     class Meta:
         ordering = ("assignment", "slot", "created_at")
         constraints = (
-            models.UniqueConstraint(fields=("assignment", "slot"), condition=IN_PLACE, name="one_gateway_per_slot"),
-            models.UniqueConstraint(
-                fields=("replaces",), condition=~Q(provisioning_status="deleted"), name="one_successor_at_a_time"
-            ),
+            *ONE_AT_A_TIME,
             models.UniqueConstraint(fields=("server_id",), condition=~Q(server_id=""), name="server_used_once"),
             models.CheckConstraint(condition=Q(slot__in=SLOTS), name="slot_is_0_or_1"),
         )

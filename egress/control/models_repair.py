@@ -1,7 +1,17 @@
 """What repair keeps: which gateway takes another's place, and where it has stopped."""
 
 from django.db import models
+from django.db.models import Q
 
+#: Gateways that have their slot: not those made to take one over, nor those that left it.
+IN_PLACE = Q(replaces__isnull=True) & ~Q(provisioning_status__in=("deleting", "deleted"))
+#: Of each slot, and of those made to take it over.
+ONE_AT_A_TIME = (
+    models.UniqueConstraint(fields=("assignment", "slot"), condition=IN_PLACE, name="one_gateway_per_slot"),
+    models.UniqueConstraint(
+        fields=("replaces",), condition=~Q(provisioning_status="deleted"), name="one_successor_at_a_time"
+    ),
+)
 
 class Successor(models.Model):
     """A gateway may be made to take the place of another; until it does, it is none of its pair."""

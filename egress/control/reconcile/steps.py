@@ -19,6 +19,7 @@ from egress.control.agents import credentials
 from egress.control.agents.enrolment import enrolment_secret, user_data_of
 from egress.control.health import LOST
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
+from egress.control.models_rollouts import Maintenance
 from egress.control.transitions import assignment_transition, gateway_transition
 from egress.provider.base import NotFound, Provider, ProviderError, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
@@ -33,15 +34,14 @@ log = logging.getLogger(__name__)
 SETTLING = timedelta(minutes=1)
 #: How often a gateway is replaced for standing on its peer's host; then a pair on one host is better than none.
 MAX_MOVES = 3
-_REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
+_MENDING = frozenset({Act.MAINTAIN, Act.CHECK_MAINTENANCE})
 #: What a move forward clears: the failures that came before it.
 _FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
 #: Of a gateway that is given up nothing is believed any more.
 _VOID: dict[str, Any] = {**credentials.VOID, "enrolment_hash": "", "enrolment_until": None}
-#: What is known of a gateway whose system was laid anew: nothing.
+#: What is known of a gateway whose system has only just begun: nothing.
 _BLANK: dict[str, Any] = {
-    **credentials.VOID,
-    "rebuild_action_id": "",
+    "action_id": "",
     "applied_clients_revision": 0,
     "boot_id": "",
     "forwarding": False,
@@ -75,10 +75,10 @@ def give_up(step: Step, work: Work, code: str, detail: str) -> None:
     """Say that `step` failed for good: that a gateway of an active pair failed, or that the assignment did."""
     if step.act is Act.CHECK_PLACEMENT:
         _settle_placement(work, Placement.UNKNOWN, f"{code}: {detail}")
-    elif step.act in _REBUILDING and step.gateway_id is not None:
+    elif step.act in _MENDING and step.gateway_id is not None:
         gateway = _gateway(step.gateway_id)
         lost = {"detail": LOST} if code == NotFound.code and _is_gone(work, gateway) else {}
-        _fail_rebuild(work, gateway, f"{code}: {detail}", **lost)
+        _fail_maintenance(work, gateway, f"{code}: {detail}", **lost)
     else:
         fail(work, code, detail)
 
@@ -183,7 +183,7 @@ def _addresses(server: Server) -> dict[str, str]:
 
 def _mark_ready(work: Work, gateway: Gateway) -> None:
     # It enrolled, so the window closes: its user data is worth nothing from now on.
-    _move(work, gateway, GatewayStatus.READY, enrolment_until=None)
+    _move(work, gateway, GatewayStatus.READY, enrolment_until=None, maintenance="")
 
 
 def _fail_boot(work: Work, gateway: Gateway) -> None:
@@ -242,51 +242,57 @@ def _look_at_untagged(provider: Provider, gateway: Gateway, servers: set[str]) -
     )
 
 
-# --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------
+# --- maintenance: the same VM, the same addresses ---------------------------------------------------------------------
 
 
 def _resume(work: Work, gateway: Gateway) -> None:
-    _move(work, gateway, GatewayStatus.READY, "not rebuilt: the other gateway isn't healthy")
+    reason = "taken back into use: the other gateway isn't healthy"
+    _move(work, gateway, GatewayStatus.READY, reason, maintenance="")
 
 
-def _begin_rebuild(work: Work, gateway: Gateway) -> None:
-    _move(work, gateway, GatewayStatus.MAINTENANCE, rebuild_action_id="")
+def _begin_maintenance(work: Work, gateway: Gateway) -> None:
+    _move(work, gateway, GatewayStatus.MAINTENANCE, gateway.maintenance, action_id="")
 
 
-def _rebuild(work: Work, gateway: Gateway) -> None:
-    """Ask for the rebuild. Killed before its id is written, it is asked for again: that costs time, nothing else.
+def _maintain(work: Work, gateway: Gateway) -> None:
+    """Ask for the action. Killed before its id is written, it is asked for again: that costs time, nothing else.
 
-    Meanwhile no enrolment is possible: what still runs of the old system can't pass for the new one.
+    Meanwhile no enrolment is possible: what still runs of an old system can't pass for the new one.
     """
-    work.lease.renew()
-    action_id = work.open_provider().rebuild(gateway.server_id, image=gateway.assignment.cluster.gateway_image)
     with work.lease.fenced():
-        Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id=action_id)
-        events.record(Event.Kind.PROVIDER, "provider.rebuild", on=gateway, new=action_id)
+        Gateway.objects.filter(pk=gateway.pk).update(left_boot_id=gateway.boot_id)
+    provider = work.open_provider()
+    match gateway.maintenance:
+        case Maintenance.REBOOT:
+            action_id = provider.reboot(gateway.server_id)
+        case Maintenance.POWER_CYCLE:
+            action_id = provider.power_cycle(gateway.server_id)
+        case _:
+            action_id = provider.rebuild(gateway.server_id, image=gateway.assignment.cluster.gateway_image)
+    with work.lease.fenced():
+        Gateway.objects.filter(pk=gateway.pk).update(action_id=action_id)
+        events.record(Event.Kind.PROVIDER, f"provider.{gateway.maintenance}", on=gateway, new=action_id)
 
 
-def _check_rebuild(work: Work, gateway: Gateway) -> None:
-    """Let the new system enrol once the old one is gone, its credential too."""
-    status = work.open_provider().action_status(gateway.server_id, gateway.rebuild_action_id)
+def _check_maintenance(work: Work, gateway: Gateway) -> None:
+    """Once the action is over, wait for the new boot; after a rebuild let it enrol, the old credential being gone."""
+    what = f"{gateway.maintenance} of server {gateway.server_id}"
+    status = work.open_provider().action_status(gateway.server_id, gateway.action_id)
     if status == "errored":
         with work.lease.fenced():
-            Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id="")
-        raise Unavailable(f"the rebuild {gateway.rebuild_action_id} of server {gateway.server_id} failed")
+            Gateway.objects.filter(pk=gateway.pk).update(action_id="")
+        raise Unavailable(f"action {gateway.action_id} failed: {what}")
     if status == "completed":
-        _move(
-            work,
-            gateway,
-            GatewayStatus.BOOTING,
-            f"server {gateway.server_id} rebuilt",
-            enrolment_until=_boot_deadline(),
-            **_BLANK,
-        )
+        anew = gateway.maintenance == Maintenance.REBUILD
+        enrols = {**credentials.VOID, "enrolment_until": _boot_deadline()} if anew else {}
+        _move(work, gateway, GatewayStatus.BOOTING, f"{what} done", **_BLANK, **enrols)
 
 
-def _fail_rebuild(work: Work, gateway: Gateway, reason: str = "", **changes: Any) -> None:
+def _fail_maintenance(work: Work, gateway: Gateway, reason: str = "", **changes: Any) -> None:
     """Leave the pair active, on the other gateway alone."""
     late = f"server {gateway.server_id} didn't come back within {settings.EGRESS_BOOT_LIMIT_SECONDS} s"
-    _move(work, gateway, GatewayStatus.ERROR, reason or late, rebuild_action_id="", enrolment_until=None, **changes)
+    ended: dict[str, Any] = {"maintenance": "", "action_id": "", "enrolment_until": None}
+    _move(work, gateway, GatewayStatus.ERROR, f"{gateway.maintenance}: {reason or late}", **ended, **changes)
 
 
 # --- the assignment --------------------------------------------------------------------------------------------------
@@ -371,10 +377,10 @@ _GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
     Act.BEGIN_DELETE: _begin_delete,
     Act.DELETE: _delete,
     Act.RESUME: _resume,
-    Act.BEGIN_REBUILD: _begin_rebuild,
-    Act.REBUILD: _rebuild,
-    Act.CHECK_REBUILD: _check_rebuild,
-    Act.FAIL_REBUILD: _fail_rebuild,
+    Act.BEGIN_MAINTENANCE: _begin_maintenance,
+    Act.MAINTAIN: _maintain,
+    Act.CHECK_MAINTENANCE: _check_maintenance,
+    Act.FAIL_MAINTENANCE: _fail_maintenance,
 }
 _ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
     Act.CHECK_PLACEMENT: _check_placement,
