@@ -61,9 +61,7 @@ def _member(gateway: Gateway) -> MemberCondition:
     cause, why = (gateway.finding, gateway.finding_reason) if ready else _cause(gateway)
     if cause in {"well", "unknown"}:
         cause = ""
-    return MemberCondition(
-        slot=gateway.slot, serves=ready and gateway.health != Health.UNHEALTHY, cause=cause, why=why
-    )
+    return MemberCondition(slot=gateway.slot, serves=ready and gateway.health != Health.UNHEALTHY, cause=cause, why=why)
 
 
 def _cause(gateway: Gateway) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from . import clock, events
 from .models import Event, Gateway, GatewayStatus, Health, Node, NodeStatus
 from .models_health import Finding
 from .opinions import Nodes, Opinion, Own, merge
+from .wake import wake
 
 #: Only what serves, or is meant to, is healthy or not: one in maintenance is silent on purpose.
 OBSERVED = (GatewayStatus.BOOTING, GatewayStatus.READY, GatewayStatus.DRAINING)
@@ -67,7 +68,7 @@ class Surroundings:
         rows = Node.objects.filter(cluster_id=cluster_id, status=NodeStatus.LIVE)
         told = rows.values_list("reported_at", "gateways", "reasons")
         heard = [(gateways, reasons) for at, gateways, reasons in told if at is not None and not _stale(at, now)]
-        own = Gateway.objects.filter(_fresh(now), provisioning_status__in=OBSERVED, assignment__cluster_id=cluster_id)
+        own = Gateway.objects.filter(fresh(now), provisioning_status__in=OBSERVED, assignment__cluster_id=cluster_id)
         links = list(own.values_list("pk", "assignment_id", "internet"))
         return cls(
             now=now,
@@ -122,10 +123,11 @@ def observe_node(node: Node) -> None:
 def watch_silence() -> None:
     """Find nodes and gateways that fell silent, and gateways that nodes can't use, and say so."""
     now = clock.now()
-    silent = ~_fresh(now) & Q(reported_at__isnull=False) & ~Q(health=Health.UNHEALTHY)
+    silent = ~fresh(now) & Q(reported_at__isnull=False) & ~Q(health=Health.UNHEALTHY)
     for node in Node.objects.filter(silent, status=NodeStatus.LIVE)[:BATCH]:
         observe_node(node)
-    observed = Gateway.objects.filter(provisioning_status__in=OBSERVED, reported_at__isnull=False)
+    seen = (*OBSERVED, GatewayStatus.ERROR)
+    observed = Gateway.objects.filter(provisioning_status__in=seen, reported_at__isnull=False)
     for gateway, opinion in opinions_of(observed | Gateway.objects.filter(_mute())):
         _conclude(gateway, opinion)
 
@@ -182,7 +184,8 @@ def _stale(reported_at: datetime, now: datetime) -> bool:
     return abs(now - reported_at) > _silence()
 
 
-def _fresh(now: datetime) -> Q:
+def fresh(now: datetime) -> Q:
+    """Return the condition of rows that reported lately."""
     return Q(reported_at__gte=now - _silence(), reported_at__lte=now + _silence())
 
 
@@ -195,6 +198,9 @@ def _conclude(gateway: Gateway, opinion: Opinion) -> None:
     if gateway.health != opinion.health:
         changes["health_since"] = now
     with transaction.atomic():
+        if "health_since" in changes and gateway.server_status == "off":
+            # Only together with silence does the provider's word prove anything: nodes are to be told.
+            wake([gateway.assignment_id])
         _swap(gateway, opinion.reason, health=opinion.health, **changes)
 
 

@@ -3,18 +3,17 @@
 Each is one transaction that writes a wish and wakes reconcile, which does the rest. The peer is never touched.
 """
 
-from datetime import timedelta
-
-from django.conf import settings
 from django.db import transaction
 
 from portal.accounts.models import User
 
-from . import clock, events
+from . import events
 from .errors import GatewayLost, GatewayNotInUse, PeerNotReady
-from .health import is_healthy
-from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Wish
+from .health import Surroundings, is_healthy
+from .models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Wish
+from .models_repair import IN_PLACE
 from .models_rollouts import Maintenance
+from .opinions import Nodes
 from .selectors import is_lost
 from .transitions import gateway_transition
 from .wake import wake
@@ -34,7 +33,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
     with transaction.atomic():
         # Locks the row: of two who maintain the two gateways at once, the second sees what the first did.
         assignment = Assignment.objects.select_for_update().get(pk=gateway.assignment_id)
-        pair = {row.pk: row for row in assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)}
+        pair = {row.pk: row for row in assignment.gateways.filter(IN_PLACE)}
         row = pair.pop(gateway.pk, None)
         if row is None or (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
             raise GatewayNotInUse
@@ -43,7 +42,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
         if is_lost(row):
             raise GatewayLost
         dead = is_dead(row)
-        if not dead and not any(map(_serves, pair.values())):
+        if not dead and not any(map(serves, pair.values())):
             raise PeerNotReady
         events.record(Event.Kind.REQUEST, f"gateway.{kind}", on=row, actor=actor)
         if dead and row.provisioning_status == GatewayStatus.READY:
@@ -58,11 +57,11 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
 
 def is_dead(gateway: Gateway) -> bool:
     """Say whether neither the gateway itself nor any node says now that it works: maintenance takes nothing away."""
-    fresh = clock.now() - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
-    nodes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE, reported_at__gte=fresh)
-    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in nodes.values_list("gateways"))
-    return gateway.reported_at is not None and not is_healthy(gateway) and not seen
+    nodes = Surroundings.of(gateway.assignment.cluster_id).views.get(str(gateway.pk), Nodes())
+    return gateway.reported_at is not None and not is_healthy(gateway) and not nodes.see_it_work
 
 
-def _serves(gateway: Gateway) -> bool:
-    return gateway.provisioning_status == GatewayStatus.READY and is_healthy(gateway)
+def serves(gateway: Gateway) -> bool:
+    """Say whether a gateway is in use and works, by its own word and all others together."""
+    well = is_healthy(gateway) and gateway.health != Health.UNHEALTHY
+    return gateway.provisioning_status == GatewayStatus.READY and well

@@ -13,6 +13,7 @@ ONE_AT_A_TIME = (
     ),
 )
 
+
 class Successor(models.Model):
     """A gateway may be made to take the place of another; until it does, it is none of its pair."""
 

@@ -4,13 +4,15 @@ from django.db import models
 
 
 class Maintenance(models.TextChoices):
-    """What a gateway is drained for; all but the first keep its server, and bring it back by themselves."""
+    """What a gateway is drained for; all between the first and the last keep its server, and bring it back."""
 
     #: It stays out of use until somebody takes it back.
     HOLD = "hold", "Kept out of use"
     REBOOT = "reboot", "Reboot"
     POWER_CYCLE = "power_cycle", "Power cycle"
     REBUILD = "rebuild", "Rebuild from a fresh image"
+    #: Not this one: it gives way to a new server, with another address.
+    REPLACE = "replace", "Replace by a new server"
 
 
 class Maintained(models.Model):

@@ -55,6 +55,11 @@ class Nodes:
         """How many say anything."""
         return self.good + self.bad
 
+    @property
+    def see_it_work(self) -> bool:
+        """Say whether any node sees it work; one alone isn't believed where several contradict."""
+        return self.good > 1 or (self.good == 1 and self.bad < CONTRADICTING)
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
@@ -96,7 +101,7 @@ def _of_a_silent_one(own: Own, nodes: Nodes, share: int) -> Opinion:
     since = f"no report since {own.last}"
     if not nodes.all:
         return Opinion(Finding.SILENT, since)
-    if not nodes.good or (nodes.good == 1 and nodes.bad >= CONTRADICTING):
+    if not nodes.see_it_work:
         return Opinion(Finding.DEAD, f"{since}; {_counted(nodes)}")
     if nodes.bad * 100 >= share * nodes.all:
         return Opinion(Finding.CUT_OFF, f"{since}; {_counted(nodes)}")

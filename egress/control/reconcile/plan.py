@@ -29,6 +29,9 @@ class Act(Enum):
     FINISH = auto()
     #: Tell the nodes which of an active pair's gateways take new connections.
     ANNOUNCE = auto()
+    #: Begin to make the gateway that is to replace another, and give it that one's slot once it forwards.
+    ADD_SUCCESSOR = auto()
+    TAKE_OVER = auto()
     RESUME = auto()
     BEGIN_MAINTENANCE = auto()
     #: Ask the provider to reboot, power-cycle or rebuild.
@@ -72,6 +75,12 @@ class GatewayFacts:
     reported_at: datetime | None = None
     #: Connections that nodes have on it, by reports younger than the revision that all applied; None without these.
     flows: int | None = None
+    #: By all views together it can't serve, whatever it says itself.
+    sick: bool = False
+    #: It is out of use until another has taken its slot.
+    replaced: bool = False
+    #: The gateway that it is made to replace: until then it is none of its pair.
+    replaces: UUID | None = None
     #: It drains only to be kept out of use.
     held: bool = False
     #: The provider accepted an action that isn't known to have ended.
@@ -211,7 +220,7 @@ def _boot(gateway: GatewayFacts, facts: Facts) -> Step:
 
 def _maintain(facts: Facts) -> Step:
     """Return the next step of an active pair, of which a gateway may be under maintenance."""
-    steps = [_tend(gateway, facts) for gateway in facts.gateways]
+    steps = [_replace(gateway, facts) or _tend(gateway, facts) for gateway in facts.gateways]
     by_urgency = sorted(steps, key=_urgency)
     if not facts.announced and by_urgency[0].act is not Act.RESUME:
         return Step(act=Act.ANNOUNCE)
@@ -221,6 +230,30 @@ def _maintain(facts: Facts) -> Step:
 def _urgency(step: Step) -> int:
     # A gateway that must serve again after all is never announced as draining first.
     return {Act.RESUME: 0, Act.WAIT: 2, Act.SETTLED: 3}.get(step.act, 1)
+
+
+def _replace(gateway: GatewayFacts, facts: Facts) -> Step | None:
+    """Return the next step of a gateway that replaces another, is replaced or was; None of any other."""
+    if gateway.replaces:
+        return _succeed(gateway, facts)
+    if gateway.status == GatewayStatus.DELETING:
+        # Whatever uses its address next, no node may take it for this gateway.
+        known = facts.announced and all(node.applied for node in facts.nodes)
+        return _delete(gateway, facts) if known else _wait(FALLBACK_SECONDS)
+    if not gateway.replaced or any(other.replaces == gateway.id for other in facts.gateways):
+        return None
+    return Step(act=Act.ADD_SUCCESSOR, gateway_id=gateway.id)
+
+
+def _succeed(gateway: GatewayFacts, facts: Facts) -> Step:
+    """Unlike at the first boot, the pair carries traffic: only one that forwards for all nodes takes the slot."""
+    step = _raise_gateway(gateway, facts)
+    if step.act is not Act.MARK_READY:
+        return step
+    if gateway.acknowledged:
+        return Step(act=Act.TAKE_OVER, gateway_id=gateway.id)
+    late = facts.now - gateway.since > facts.boot_limit
+    return Step(act=Act.FAIL_BOOT, gateway_id=gateway.id) if late else _wait(FALLBACK_SECONDS)
 
 
 def _tend(gateway: GatewayFacts, facts: Facts) -> Step:
@@ -265,7 +298,7 @@ def _boot_again(gateway: GatewayFacts, facts: Facts) -> Step:
 
 
 def _peer_serves(gateway: GatewayFacts, facts: Facts) -> bool:
-    return any(_usable(other) for other in facts.gateways if other.id != gateway.id)
+    return any(_usable(other) and not other.sick for other in facts.gateways if other.slot != gateway.slot)
 
 
 def _drain(facts: Facts) -> Step:

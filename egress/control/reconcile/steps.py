@@ -6,7 +6,6 @@ a gateway in `creating` may have a VM under its tag, one in `deleting` may have 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,26 +18,25 @@ from egress.control.agents import credentials
 from egress.control.agents.enrolment import enrolment_secret, user_data_of
 from egress.control.health import LOST
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
+from egress.control.models_health import Finding
+from egress.control.models_repair import IN_PLACE
 from egress.control.models_rollouts import Maintenance
 from egress.control.transitions import assignment_transition, gateway_transition
 from egress.provider.base import NotFound, Provider, ProviderError, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
+from . import replacing
 from .failures import stopped_message
-from .lease import Lease
 from .plan import Act, Step
+from .work import FRESH as _FRESH
+from .work import MAX_MOVES, Work
+from .work import VOID as _VOID
 
 log = logging.getLogger(__name__)
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)
-#: How often a gateway is replaced for standing on its peer's host; then a pair on one host is better than none.
-MAX_MOVES = 3
 _MENDING = frozenset({Act.MAINTAIN, Act.CHECK_MAINTENANCE})
-#: What a move forward clears: the failures that came before it.
-_FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
-#: Of a gateway that is given up nothing is believed any more.
-_VOID: dict[str, Any] = {**credentials.VOID, "enrolment_hash": "", "enrolment_until": None}
 #: What is known of a gateway whose system has only just begun: nothing.
 _BLANK: dict[str, Any] = {
     "action_id": "",
@@ -46,19 +44,12 @@ _BLANK: dict[str, Any] = {
     "boot_id": "",
     "forwarding": False,
     "health": Health.UNKNOWN,
+    "finding": Finding.UNKNOWN,
+    "finding_reason": "",
     "detail": "",
     "flows": 0,
     "reported_at": None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One assignment under a lease, and the way to the provider, which is opened only when a step needs it."""
-
-    lease: Lease
-    assignment: Assignment
-    open_provider: Callable[[], Provider]
 
 
 def take(step: Step, work: Work) -> None:
@@ -79,6 +70,11 @@ def give_up(step: Step, work: Work, code: str, detail: str) -> None:
         gateway = _gateway(step.gateway_id)
         lost = {"detail": LOST} if code == NotFound.code and _is_gone(work, gateway) else {}
         _fail_maintenance(work, gateway, f"{code}: {detail}", **lost)
+    elif step.gateway_id is not None and (gateway := _gateway(step.gateway_id)).replaces_id:
+        if step.act is Act.TAKE_OVER:
+            replacing.settle(work, gateway, Placement.UNKNOWN)
+        else:
+            replacing.abandon(work, gateway, f"{code}: {detail}")
     else:
         fail(work, code, detail)
 
@@ -193,6 +189,9 @@ def _fail_boot(work: Work, gateway: Gateway) -> None:
 
 
 def _fail_gateway(work: Work, gateway: Gateway, code: str, detail: str) -> None:
+    if gateway.replaces_id:
+        replacing.abandon(work, gateway, f"{code}: {detail}")
+        return
     with work.lease.fenced():
         gateway_transition(gateway=gateway, to=GatewayStatus.ERROR, reason=f"{code}: {detail}")
         fail(work, code, f"gateway {'AB'[gateway.slot]}: {detail}")
@@ -251,7 +250,9 @@ def _resume(work: Work, gateway: Gateway) -> None:
 
 
 def _begin_maintenance(work: Work, gateway: Gateway) -> None:
-    _move(work, gateway, GatewayStatus.MAINTENANCE, gateway.maintenance, action_id="")
+    # One that is replaced has nothing done to it: it is out of use.
+    to = GatewayStatus.ERROR if gateway.maintenance == Maintenance.REPLACE else GatewayStatus.MAINTENANCE
+    _move(work, gateway, to, gateway.maintenance, action_id="")
 
 
 def _maintain(work: Work, gateway: Gateway) -> None:
@@ -265,6 +266,8 @@ def _maintain(work: Work, gateway: Gateway) -> None:
     match gateway.maintenance:
         case Maintenance.REBOOT:
             action_id = provider.reboot(gateway.server_id)
+        case Maintenance.POWER_CYCLE if gateway.server_status == "off":
+            action_id = provider.power_on(gateway.server_id)
         case Maintenance.POWER_CYCLE:
             action_id = provider.power_cycle(gateway.server_id)
         case _:
@@ -300,7 +303,7 @@ def _fail_maintenance(work: Work, gateway: Gateway, reason: str = "", **changes:
 
 def _check_placement(work: Work) -> None:
     """Take note that the two servers stand on different hosts; else replace the second, a few times at most."""
-    first, second = work.assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED).order_by("slot")
+    first, second = work.assignment.gateways.filter(IN_PLACE).order_by("slot")
     if first.server_id not in work.open_provider().neighbours(second.server_id):
         _settle_placement(work, Placement.APART)
     elif work.assignment.moves >= MAX_MOVES:
@@ -376,6 +379,8 @@ _GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
     Act.FAIL_BOOT: _fail_boot,
     Act.BEGIN_DELETE: _begin_delete,
     Act.DELETE: _delete,
+    Act.ADD_SUCCESSOR: replacing.add_successor,
+    Act.TAKE_OVER: replacing.take_over,
     Act.RESUME: _resume,
     Act.BEGIN_MAINTENANCE: _begin_maintenance,
     Act.MAINTAIN: _maintain,
