@@ -13,7 +13,10 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_health import Observed, Onlooker
 from .models_probing import ProbingSettings
+from .models_repair import ONE_AT_A_TIME, Successor
+from .models_rollouts import Maintained
 from .models_targets import HasTargets
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
@@ -153,7 +156,7 @@ class Credentialed(models.Model):
         abstract = True
 
 
-class Node(Credentialed):
+class Node(Credentialed, Onlooker):
     """A worker node with its agent. What its agent reports is kept as it came, with the time of its arrival."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -178,8 +181,6 @@ class Node(Credentialed):
     in_doubt = models.JSONField(default=dict, editable=False)
     #: {gateway id: count}
     flows = models.JSONField(default=dict, editable=False)
-    #: {gateway id: what this node's probes say of it}
-    gateways = models.JSONField(default=dict, editable=False)
     reported_at = models.DateTimeField(null=True, editable=False)
     #: Since when it acknowledges a revision that this database never gave out: the sign of a restored backup.
     ahead_since = models.DateTimeField(null=True, editable=False)
@@ -291,7 +292,7 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-class Gateway(Credentialed):
+class Gateway(Credentialed, Observed, Maintained, Successor):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -307,8 +308,6 @@ class Gateway(Credentialed):
     server_id = models.CharField(max_length=64, blank=True, editable=False)
     public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
     private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
-    #: The provider's id of the rebuild under way; "" while none is known to be.
-    rebuild_action_id = models.CharField(max_length=64, blank=True, editable=False)
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)
@@ -326,9 +325,7 @@ class Gateway(Credentialed):
     class Meta:
         ordering = ("assignment", "slot", "created_at")
         constraints = (
-            models.UniqueConstraint(
-                fields=("assignment", "slot"), condition=~Q(provisioning_status="deleted"), name="one_gateway_per_slot"
-            ),
+            *ONE_AT_A_TIME,
             models.UniqueConstraint(fields=("server_id",), condition=~Q(server_id=""), name="server_used_once"),
             models.CheckConstraint(condition=Q(slot__in=SLOTS), name="slot_is_0_or_1"),
         )

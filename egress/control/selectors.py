@@ -266,7 +266,9 @@ def dedicated_ips(assignment: Assignment) -> tuple[DedicatedIp, ...]:
 
 
 def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
-    in_order = sorted(assignment.gateways.all(), key=lambda gateway: (gateway.slot, gateway.created_at))
+    # One that is made to replace another is nobody's business before it has.
+    shown = (gateway for gateway in assignment.gateways.all() if gateway.replaces_id is None)
+    in_order = sorted(shown, key=lambda gateway: (gateway.slot, gateway.created_at))
     return list({gateway.slot: gateway for gateway in in_order}.values())
 
 

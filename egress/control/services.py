@@ -20,16 +20,13 @@ from .agents import credentials
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
-    GatewayLost,
-    GatewayNotInUse,
     NodeGone,
     NotAllowed,
     NothingToRetry,
-    PeerNotReady,
     StillDisabling,
     TransitionConflict,
 )
-from .health import gateway_health
+from .health import is_healthy
 from .inventory.adoption import find_for, pair_adopt
 from .models import (
     SLOTS,
@@ -46,7 +43,7 @@ from .models import (
     Wish,
 )
 from .pairs import free_pair
-from .selectors import Actor, current_assignment, is_lost
+from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
 
@@ -70,8 +67,6 @@ CHANGEABLE = FIXED_IN_USE | {
     "probe_dead_after_ms",
     "probe_hold_down_seconds",
 }
-#: A gateway that a rebuild is going on with.
-_IN_REBUILD = (GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING)
 
 
 def may_switch(*, app: App, actor: Actor) -> bool:
@@ -196,38 +191,6 @@ def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cl
     return present
 
 
-def gateway_rebuild(*, gateway: Gateway, actor: User | None) -> Gateway:
-    """Let `gateway` be laid anew on the same VM, under the same addresses, once its connections ended or were cut.
-
-    New connections take the other gateway meanwhile. Does nothing when it is on its way already. One that is dead
-    itself is rebuilt without a peer, too: nothing else brings back a pair of which both are. `actor` is None on the
-    command line. Raises GatewayNotInUse, GatewayLost, PeerNotReady.
-    """
-    with transaction.atomic():
-        # Locks the row: of two who rebuild the two gateways at once, the second sees what the first did.
-        assignment = Assignment.objects.select_for_update().get(pk=gateway.assignment_id)
-        pair = {row.pk: row for row in assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)}
-        row = pair.pop(gateway.pk, None)
-        if row is None or (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
-            raise GatewayNotInUse
-        if row.provisioning_status in _IN_REBUILD:
-            return row
-        if is_lost(row):
-            raise GatewayLost
-        alone = not any(_serves(peer) for peer in pair.values())
-        if alone and not _is_dead(row):
-            raise PeerNotReady
-        events.record(Event.Kind.REQUEST, "gateway.rebuild", on=row, actor=actor)
-        if alone and row.provisioning_status == GatewayStatus.READY:
-            gateway_transition(gateway=row, to=GatewayStatus.ERROR, reason="neither gateway of the pair serves")
-        # One that failed has no connections left to wait for.
-        failed = row.provisioning_status == GatewayStatus.ERROR
-        to = GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING
-        gateway_transition(gateway=row, to=to, reason="rebuild", actor=actor)
-        wake([assignment.pk])
-    return row
-
-
 def join_token_rotate(*, cluster: Cluster, actor: User | None = None) -> str:
     """Give `cluster` a new join token; the old one is void at once, nodes that joined keep their credentials."""
     token = "sgj_" + secrets.token_urlsafe(32)
@@ -278,28 +241,11 @@ def _ask_policies(app: App, actor: Actor) -> None:
         import_string(path)(app=app, actor=actor)
 
 
-def _serves(gateway: Gateway) -> bool:
-    return gateway.provisioning_status == GatewayStatus.READY and _is_healthy(gateway)
-
-
-def _is_dead(gateway: Gateway) -> bool:
-    """Say whether neither the gateway itself nor any node says now that it works: a rebuild takes nothing away."""
-    fresh = clock.now() - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
-    nodes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE, reported_at__gte=fresh)
-    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in nodes.values_list("gateways"))
-    return gateway.reported_at is not None and not _is_healthy(gateway) and not seen
-
-
-def _is_healthy(gateway: Gateway) -> bool:
-    health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
-    return health == Health.HEALTHY
-
-
 def _has_failed(gateway: Gateway) -> bool:
     """Say whether a gateway failed, or would at the next look: nobody looked after it while the other was in error."""
     limit = timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS)
     overdue = gateway.provisioning_status == GatewayStatus.BOOTING and clock.now() - gateway.status_since > limit
-    return gateway.provisioning_status == GatewayStatus.ERROR or (overdue and not _is_healthy(gateway))
+    return gateway.provisioning_status == GatewayStatus.ERROR or (overdue and not is_healthy(gateway))
 
 
 def _check_cluster(cluster: Cluster) -> None:

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from celery import shared_task
 
-from . import health
 from .inventory import tidy as tidying
 from .reconcile import loop as reconcile
+from .repair import sweep as repair
 
 
 @shared_task
@@ -23,8 +23,8 @@ def sweep() -> None:
 
 @shared_task
 def watch() -> None:
-    """Find who fell silent: every few seconds."""
-    health.watch_silence()
+    """Find who fell silent or can't serve, and begin to repair gateways: every few seconds."""
+    repair.watch()
 
 
 @shared_task

@@ -129,6 +129,10 @@ class DigitalOcean:
         droplet_id = _number(server_id, doing)
         self._call(doing, lambda api, **how: api.droplets.destroy(droplet_id, **how), missing_is_fine=True)
 
+    def reboot(self, server_id: str) -> str:
+        """Let the system end and start again; returns the action's id. Raises NotFound."""
+        return self._act(server_id, {"type": "reboot"})
+
     def power_cycle(self, server_id: str) -> str:
         """Cut power and start again; returns the action's id. Raises NotFound."""
         return self._act(server_id, {"type": "power_cycle"})

@@ -17,6 +17,15 @@ from django.urls import reverse_lazy
 BASE_DIR = Path(__file__).resolve().parents[2]
 env = environ.Env()
 
+
+def _bounded(name: str, default: int, low: int, high: int) -> int:
+    """Read a whole number that is safe only within bounds."""
+    number = env.int(name, default)
+    if not low <= number <= high:
+        raise ImproperlyConfigured(f"{name} is {number}: it may be {low} to {high}.")
+    return int(number)
+
+
 #: Where the embedded default keeps its database and sockets.
 STATE_DIR = Path(env.str("SLUICEGATE_STATE_DIR", str(BASE_DIR / ".state")))
 #: A running demo writes its settings there; what the environment says comes first.
@@ -263,6 +272,25 @@ AGENT_TOKEN_RENEW_SECONDS = env.int("AGENT_TOKEN_RENEW_SECONDS", 86_400)
 AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_400)
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
+#: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.
+EGRESS_NODES_AGAINST_PERCENT = _bounded("EGRESS_NODES_AGAINST_PERCENT", 50, 50, 90)
+#: After the control plane itself was away, nobody is judged for so long: agents report every 10 s.
+EGRESS_REPAIR_GRACE_SECONDS = _bounded("EGRESS_REPAIR_GRACE_SECONDS", 60, 30, 3_600)
+#: Repair gateways without being asked.
+EGRESS_REPAIR = env.bool("EGRESS_REPAIR", True)
+#: How long a gateway must be dead, and how long sick, before it is repaired.
+EGRESS_REPAIR_DEAD_SECONDS = _bounded("EGRESS_REPAIR_DEAD_SECONDS", 30, 10, 3_600)
+EGRESS_REPAIR_SICK_SECONDS = _bounded("EGRESS_REPAIR_SICK_SECONDS", 300, 60, 86_400)
+#: The pause after a step that didn't help; it doubles with each, up to an hour.
+EGRESS_REPAIR_PAUSE_SECONDS = _bounded("EGRESS_REPAIR_PAUSE_SECONDS", 60, 10, 3_600)
+#: How often each step is taken within so many hours. A replacement costs the customer an address.
+EGRESS_REPAIR_POWER_CYCLES = _bounded("EGRESS_REPAIR_POWER_CYCLES", 1, 0, 5)
+EGRESS_REPAIR_REBUILDS = _bounded("EGRESS_REPAIR_REBUILDS", 2, 0, 5)
+EGRESS_REPAIR_REPLACEMENTS = _bounded("EGRESS_REPAIR_REPLACEMENTS", 2, 0, 5)
+EGRESS_REPAIR_WINDOW_HOURS = _bounded("EGRESS_REPAIR_WINDOW_HOURS", 24, 1, 168)
+#: If more gateways of a cluster are bad than this share and than this number, repair stops there.
+EGRESS_REPAIR_BAD_PERCENT = _bounded("EGRESS_REPAIR_BAD_PERCENT", 20, 5, 50)
+EGRESS_REPAIR_BAD_MINIMUM = _bounded("EGRESS_REPAIR_BAD_MINIMUM", 2, 1, 20)
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise

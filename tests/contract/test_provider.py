@@ -149,6 +149,7 @@ def test_deleting_twice_is_no_error(lab: CloudLab, provider: DigitalOcean) -> No
 def test_what_does_not_exist_is_not_found(provider: DigitalOcean) -> None:
     calls: list[Callable[[], object]] = [
         lambda: provider.get("1"),
+        lambda: provider.reboot("1"),
         lambda: provider.power_cycle("1"),
         lambda: provider.power_off("1"),
         lambda: provider.power_on("1"),
@@ -162,7 +163,13 @@ def test_what_does_not_exist_is_not_found(provider: DigitalOcean) -> None:
 
 @pytest.mark.parametrize(
     ("action", "status"),
-    [("power_off", "off"), ("power_on", "active"), ("power_cycle", "active"), ("rebuild", "active")],
+    [
+        ("power_off", "off"),
+        ("power_on", "active"),
+        ("power_cycle", "active"),
+        ("reboot", "active"),
+        ("rebuild", "active"),
+    ],
 )
 def test_actions_run_to_their_end_and_keep_the_addresses(
     lab: CloudLab, provider: DigitalOcean, action: str, status: str

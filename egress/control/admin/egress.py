@@ -22,7 +22,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from egress.control import clock, services
 from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
 from egress.control.errors import EgressError
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
+from egress.control.models_rollouts import Maintenance
 from egress.control.waiting import stuck_deletion, waits_for
 
 from .base import (
@@ -342,7 +344,7 @@ _REBUILD = (
 
 
 def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
-    return lambda gateway: services.gateway_rebuild(gateway=gateway, actor=operator(request))
+    return lambda gateway: gateway_maintain(gateway=gateway, kind=Maintenance.REBUILD, actor=operator(request))
 
 
 class EventAttention(AttentionFilter):

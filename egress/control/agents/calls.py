@@ -30,7 +30,14 @@ from portal.accounts.models import token_hash
 from . import credentials
 
 #: What of a node's report is kept as it came.
-_REPORTED = ("boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways")
+_REPORTED = (
+    "boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways", "reasons",
+)  # fmt: skip
+#: And what of a gateway's.
+_SAID = (
+    "boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out", "link", "internet", "targets",
+    "conntrack_entries", "conntrack_limit", "snat_ports_worst",
+)  # fmt: skip
 _GONE = (GatewayStatus.DELETING, GatewayStatus.DELETED)
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
@@ -225,12 +232,11 @@ def gateway_report(*, token: str, message: GatewayReport) -> Done:
     """Keep what a gateway sees of itself, and wake its assignment when it begins to forward. Raises Unauthorized."""
     gateway = _gateway(token)
     begins = message.forwarding and not gateway.forwarding
-    for name in ("boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out"):
+    for name in _SAID:
         setattr(gateway, name, getattr(message, name))
     gateway.reported_at = clock.now()
-    fields = ["boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out", "reported_at"]
     with transaction.atomic():
-        gateway.save(update_fields=fields)
+        gateway.save(update_fields=[*_SAID, "reported_at"])
         recovered = gateway.health != "healthy"
         observe_gateway(gateway)
         if begins or recovered:

@@ -42,6 +42,9 @@ done
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755,size=64m run run
+# The kernel is the host's; what tells one boot from the next is the Droplet's own.
+cat proc/sys/kernel/random/uuid > run/boot_id
+mount --bind run/boot_id proc/sys/kernel/random/boot_id
 mount -t tmpfs -o mode=1777,size=64m tmp tmp
 mount -t tmpfs -o mode=755,size=1m dev dev
 for device in null zero full random urandom; do

@@ -158,10 +158,16 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
     from egress.control.models import App, Gateway
     from egress.control.models_installation import StrayServer
+    from egress.control.models_rollouts import Maintenance
     from portal.accounts.models import User
 
-    models = {"app": App, "gateway": Gateway, "stray": StrayServer}
-    given = {name: models[name].objects.get(pk=key) if name in models else key for name, key in errand["given"].items()}
+    kinds: dict[str, Callable[[str], object]] = {
+        "app": lambda key: App.objects.get(pk=key),
+        "gateway": lambda key: Gateway.objects.get(pk=key),
+        "stray": lambda key: StrayServer.objects.get(pk=key),
+        "kind": Maintenance,
+    }
+    given = {name: kinds.get(name, str)(value) for name, value in errand["given"].items()}
     module, _, service = errand["service"].rpartition(".")
     function = getattr(import_module(f"egress.control.{module}"), service)
     function(**given, actor=User.objects.get(pk=errand["actor"]))

@@ -1,5 +1,6 @@
 """Play the agents of a cluster, by the services that their HTTP API calls."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,8 @@ class Fleet:
     cloud: FileCloud
     nodes: list[Node]
     tokens: dict[str, str] = field(default_factory=dict)
+    #: How often a gateway's server was restarted, by its id.
+    boots: Counter[str] = field(default_factory=Counter)
 
     @property
     def assignment(self) -> Assignment:
@@ -64,7 +67,7 @@ class Fleet:
 
     def enrol(self, gateway: Gateway) -> str:
         assert gateway.public_address
-        message = GatewayEnrol(gateway_id=str(gateway.pk), boot_id="boot", agent_version="1")
+        message = GatewayEnrol(gateway_id=str(gateway.pk), boot_id=self.boot_id(gateway), agent_version="1")
         token = agents.gateway_enrol(
             token=enrolment_secret(gateway.pk), message=message, remote_address=gateway.public_address
         ).token
@@ -83,15 +86,20 @@ class Fleet:
         agents.gateway_acknowledge(token=token, message=acknowledged)
         self.report_gateway(gateway)
 
+    def boot_id(self, gateway: Gateway) -> str:
+        return f"boot-{self.boots[str(gateway.pk)]}"
+
     def lay_anew(self) -> None:
-        """Let the rebuilds under way end: the gateways' new systems know no credential."""
-        rebuilt = self.cloud.end_actions()
+        """Let the actions under way end: the gateways boot, and know no credential after a rebuild."""
+        ended = self.cloud.end_actions()
         for gateway in self.gateways():
-            if gateway.server_id in rebuilt:
-                self.tokens.pop(str(gateway.pk), None)
+            if gateway.server_id in ended:
+                self.boots[str(gateway.pk)] += 1
+                if ended[gateway.server_id] == "rebuild":
+                    self.tokens.pop(str(gateway.pk), None)
 
     def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
-        report = GatewayReport(boot_id="boot", agent_version="1", forwarding=forwarding)
+        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding)
         agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)
 
     def sync_node(self, node: Node) -> NodeSync:

@@ -131,7 +131,11 @@ class Play:
 
     def rebuild(self) -> None:
         """Ask for a rebuild of the first gateway."""
-        self.ask("services.gateway_rebuild", gateway=self.fleet.gateways()[0])
+        self.maintain("rebuild")
+
+    def maintain(self, kind: str) -> None:
+        """Ask for something to be done to the first gateway."""
+        self.ask("maintenance.gateway_maintain", gateway=self.fleet.gateways()[0], kind=kind)
 
     def _do(self, what: str, **errand: object) -> Done:
         done = self.worker.do(

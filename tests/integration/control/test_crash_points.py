@@ -105,8 +105,22 @@ def rebuild(play: Play) -> None:
     """The first attempt fails at the provider."""
     play.bring_up()
     play.rebuild()
-    play.until(lambda: play.fleet.gateways()[0].rebuild_action_id)
+    play.until(lambda: play.fleet.gateways()[0].action_id)
     play.fleet.cloud.end_actions("errored")
+    play.until(play.is_active)
+
+
+def reboot(play: Play) -> None:
+    play.bring_up()
+    play.maintain("reboot")
+    play.until(lambda: play.fleet.cloud.done("reboot"))
+    play.until(play.is_active)
+
+
+def power_cycle(play: Play) -> None:
+    play.bring_up()
+    play.maintain("power_cycle")
+    play.until(lambda: play.fleet.cloud.done("power_cycle"))
     play.until(play.is_active)
 
 
@@ -145,7 +159,7 @@ def rebuild_finds_no_server(play: Play) -> None:
 def rebuild_takes_too_long(play: Play) -> None:
     play.bring_up()
     play.prepare(play.rebuild)
-    play.until(lambda: play.fleet.gateways()[0].rebuild_action_id)
+    play.until(lambda: play.fleet.gateways()[0].action_id)
     play.sleep(700)
     play.fleet.boot(play.fleet.gateways()[1])
     play.until(play.is_settled)
@@ -314,6 +328,8 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         boot_fails,
         server_disappears,
         rebuild,
+        reboot,
+        power_cycle,
         rebuild_called_off,
         rebuild_refused,
         rebuild_finds_no_server,
@@ -378,22 +394,24 @@ POINTS: dict[str, tuple[str, ...]] = {
     "boot_fails": ("fail_boot:commit-_fail_gateway", "add_gateway:commit-_add_gateway"),
     "server_disappears": ("poll:commit-_fail_gateway", "delete:get"),
     "rebuild": (
-        "gateway_rebuild:commit-gateway_rebuild",
-        "gateway_rebuild:send",
+        "gateway_maintain:commit-gateway_maintain",
+        "gateway_maintain:send",
         "announce:commit-_announce",
-        "begin_rebuild:commit-_move",
-        "rebuild:commit-renew",
-        "rebuild:rebuild",
-        "rebuild:commit-_rebuild",
-        "check_rebuild:action_status",
-        "check_rebuild:commit-_check_rebuild",
-        "check_rebuild:commit-_after_provider_error",
-        "check_rebuild:commit-_move",
+        "begin_maintenance:commit-_move",
+        "maintain:commit-_maintain",
+        "maintain:rebuild",
+        "maintain:commit-_maintain#2",
+        "check_maintenance:action_status",
+        "check_maintenance:commit-_check_maintenance",
+        "check_maintenance:commit-_after_provider_error",
+        "check_maintenance:commit-_move",
     ),
+    "reboot": ("maintain:reboot", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
+    "power_cycle": ("maintain:power_cycle", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
     "rebuild_called_off": ("resume:commit-_move",),
-    "rebuild_refused": ("rebuild:commit-_after_provider_error",),
-    "rebuild_finds_no_server": ("rebuild:get",),
-    "rebuild_takes_too_long": ("fail_rebuild:commit-_move",),
+    "rebuild_refused": ("maintain:commit-_after_provider_error",),
+    "rebuild_finds_no_server": ("maintain:get",),
+    "rebuild_takes_too_long": ("fail_maintenance:commit-_move",),
     "bug": ("reconcile:commit-_postpone_after_crash",),
     "one_host": ("check_placement:commit-_check_placement",),
     "one_host_for_ever": ("check_placement:commit-_settle_placement",),

@@ -181,11 +181,13 @@ def test_a_service_that_ends_before_it_is_ready_fails_its_start(droplet: Droplet
 @pytest.mark.parametrize("kind", ["power_cycle", "reboot"])
 def test_a_reboot_keeps_disk_and_addresses_and_starts_what_is_enabled(droplet: Droplet, kind: str) -> None:
     addresses = droplet.address("public"), droplet.address("private")
+    boot_id = droplet.sh("cat /proc/sys/kernel/random/boot_id")
     droplet.sh("echo kept > /var/kept")
     droplet.act(kind)
     droplet.wait_booted()
     assert droplet.sh("cat /var/kept /var/once; wc -l < /var/starts") == "kept\nonce\n2"
     assert droplet.sh("systemctl is-active probe") == "active"
+    assert droplet.sh("cat /proc/sys/kernel/random/boot_id") != boot_id
     assert (droplet.address("public"), droplet.address("private")) == addresses
 
 

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from egress.control import services
 from egress.control.errors import EgressError
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import Gateway
+from egress.control.models_rollouts import Maintenance
 
 
 class Command(BaseCommand):
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         if row is None:
             raise CommandError(f"There is no gateway {gateway}: look its id up in the admin.")
         try:
-            row = services.gateway_rebuild(gateway=row, actor=None)
+            row = gateway_maintain(gateway=row, kind=Maintenance.REBUILD, actor=None)
         except EgressError as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"gateway {row} is {row.provisioning_status}; it goes on by itself until it is ready")
