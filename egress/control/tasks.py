@@ -4,7 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from . import health
+from . import health, rolling
 from .inventory import tidy as tidying
 from .reconcile import loop as reconcile
 
@@ -25,6 +25,12 @@ def sweep() -> None:
 def watch() -> None:
     """Find who fell silent: every few seconds."""
     health.watch_silence()
+
+
+@shared_task
+def roll() -> None:
+    """Bring rollouts nearer to their end: every two seconds."""
+    rolling.roll()
 
 
 @shared_task
