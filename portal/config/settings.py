@@ -229,6 +229,7 @@ if CELERY_BROKER_URL.startswith("redis"):
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "egress.control.tasks.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "watch": {"task": "egress.control.tasks.watch", "schedule": 5.0, "options": {"expires": 10}},
+    "roll": {"task": "egress.control.tasks.roll", "schedule": 2.0, "options": {"expires": 10}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
 }
 

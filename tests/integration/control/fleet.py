@@ -90,8 +90,11 @@ class Fleet:
         return f"boot-{self.boots[str(gateway.pk)]}"
 
     def lay_anew(self) -> None:
-        """Let the actions under way end: the gateways boot, and know no credential after a rebuild."""
-        ended = self.cloud.end_actions()
+        """Let the actions under way end."""
+        self.boot_anew(self.cloud.end_actions())
+
+    def boot_anew(self, ended: dict[str, str]) -> None:
+        """Let gateways boot by what ended: {server: kind}. They know no credential after a rebuild."""
         for gateway in self.gateways():
             if gateway.server_id in ended:
                 self.boots[str(gateway.pk)] += 1
