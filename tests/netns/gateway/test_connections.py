@@ -1,16 +1,18 @@
 """What a gateway says of its connection table, and how it fares when that is full."""
 
 import contextlib
+import socket
 from subprocess import Popen
 
 import pytest
 
 from egress.gateway.connections import SAMPLE, Connections
+from tests.netns.hostile import frames as f
 
 from .ear import TARGETS, Ear, add_targets, well
 from .plane import ControlPlane
 from .table import fill
-from .world import NODE, OBSERVER, World, eventually, inside, run
+from .world import NODE, OBSERVER, PRIVATE, World, eventually, inside, run
 
 pytestmark = pytest.mark.netns
 
@@ -51,6 +53,14 @@ def test_a_large_table_is_judged_by_a_sample(world: World) -> None:
     assert abs(estimated - worst) < worst * 0.27
 
 
+def pinged(world: World) -> bool:
+    """Tell whether the gateway answers a node's ping on its private address."""
+    with inside(world.node, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)) as node:
+        node.settimeout(5)
+        node.sendto(f.icmp(8, 0, 0, b"are you there"), (PRIVATE, 0))
+        return b"are you there" in node.recv(1000)
+
+
 @pytest.mark.full
 def test_a_full_table_is_neither_a_lost_internet_nor_a_silent_gateway(
     world: World, plane: ControlPlane, serving: Popen[bytes]
@@ -67,5 +77,6 @@ def test_a_full_table_is_neither_a_lost_internet_nor_a_silent_gateway(
     ear = Ear(world)
     try:
         assert ear.always(well, seconds=6)
+        assert pinged(world)
     finally:
         ear.close()

@@ -83,6 +83,15 @@ def test_no_targets_no_opinion() -> None:
     assert outlook.view.internet
 
 
+def test_other_targets_begin_anew_and_leave_what_is_known_of_the_link() -> None:
+    outlook = Outlook()
+    next_hop(outlook, "+" + "-" * NEXT_HOP_MISSES)
+    for _ in range(INTERNET_ROUNDS):
+        outlook.asked_targets(MISSED)
+    outlook.forget_targets()
+    assert (outlook.view.link, outlook.view.internet, dict(outlook.view.targets)) == (False, True, {})
+
+
 @pytest.mark.parametrize("pattern", ["+-", "++-", "--+", "+--"])
 def test_a_target_that_comes_and_goes_changes_nothing(pattern: str) -> None:
     for before in (True, False):
