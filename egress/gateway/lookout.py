@@ -96,7 +96,8 @@ class Lookout:
         before, self.view = self.view, view
         if _summary(before) != _summary(view):
             link, internet = ("good" if each else "lost" for each in (view.link, view.internet))
-            log.warning("the way out: link %s, internet %s", link, internet)
+            level = logging.INFO if view.link and view.internet else logging.WARNING
+            log.log(level, "the way out: link %s, internet %s", link, internet)
             self._on_change()
 
     def _open(self, way: _Way) -> None:
