@@ -153,9 +153,12 @@ class Agent:
             self._worth_reporting.wait(REPORT_SECONDS)
 
     def _send(self, channel: Channel) -> None:
+        channel.call("gateways/report", self._seen(), Done, timeout_seconds=10)
+
+    def _seen(self) -> GatewayReport:
         status, view = self._keeper.status, self._lookout.view
         entries = self._connections.entries
-        report = GatewayReport(
+        return GatewayReport(
             boot_id=self._boot_id,
             agent_version=__version__,
             forwarding=status.forwarding,
@@ -169,7 +172,6 @@ class Agent:
             conntrack_limit=self._connections.limit,
             snat_ports_worst=self._connections.worst,
         )
-        channel.call("gateways/report", report, Done, timeout_seconds=10)
 
 
 def die_with_any_thread() -> None:

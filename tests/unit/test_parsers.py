@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from egress.cni import plugin
 from egress.cni.conflist import ConflistError, conflist_with_plugin, parse_conflist
 from egress.gateway import config as gateway_config
+from egress.gateway import echo
 from egress.gateway.state import Store
 from egress.netkit import memory
 from egress.node import cni_protocol
@@ -30,6 +31,7 @@ from egress.node.state import State
 from egress.wire import messages, probe
 from egress.wire.codec import WireError, decode, encode
 from egress.wire.tokens import Tokens
+from tests.netns.hostile import frames
 from tests.unit.node.rig import ptp_result, route, table
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -190,6 +192,25 @@ def test_no_secret_shows_in_a_messages_repr() -> None:
         ),
     ]
     assert "canary" not in repr(shown)
+
+
+# --- what comes back from the internet -------------------------------------------------------------------------------
+
+
+@QUICK
+@given(st.binary(max_size=120), st.integers(0, 255))
+def test_any_packet_is_an_echo_reply_or_nothing(packet: bytes, first: int) -> None:
+    for each in (packet, bytes([first]) + packet, b"\x45" + packet[:19].ljust(19, b"\0") + packet):
+        answer = echo.read_answer(each)
+        assert answer is None or (each[(each[0] & 0xF) * 4] == 0 and each.endswith(answer[1]))
+
+
+def test_a_question_of_the_gateways_own_is_no_answer_and_bears_a_right_checksum() -> None:
+    question = echo.request(b"\xff" * 16, 65_535)
+    assert frames.checksum(question) == 0
+    packet = frames.ip("203.0.113.7", "1.1.1.1", frames.ICMP, question)
+    assert echo.read_answer(packet) is None
+    assert echo.read_answer(packet[:20] + b"\0" + packet[21:]) == ("203.0.113.7", b"\xff" * 16)
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
