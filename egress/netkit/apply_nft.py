@@ -51,15 +51,25 @@ def observe_table(nft: Nft, family: str, written: Written) -> SeenTable | None:
 
 
 def observe_chains(nft: Nft, family: str, written: Written) -> dict[str, tuple[str, tuple[str, ...]] | None]:
-    """Return our chains of `family` as `SeenTable` has them, and take the prints of those that were just written."""
-    chains: dict[str, tuple[str, tuple[str, ...]] | None] = {}
-    for name, seen in nft.chains(family, TABLE).items():
-        key, mark = f"{family}/{name}", _print(seen)
-        known = written.chains.get(key)
-        if known and not known[2] and len(seen) - 1 == len(known[1]):
-            written.chains[key] = known = (known[0], known[1], mark)
-        chains[name] = known[:2] if known and known[2] == mark else None
-    return chains
+    """Return our chains of `family` as `SeenTable` has them."""
+    return {name: _seen(f"{family}/{name}", content, written) for name, content in nft.chains(family, TABLE).items()}
+
+
+def take_prints(nft: Nft, written: Written) -> None:
+    """Take the prints of the chains that were just written, and of no others: it costs nothing where there are many."""
+    for key in [key for key, (_, _, mark) in written.chains.items() if not mark]:
+        family, _, name = key.partition("/")
+        content = nft.chain(family, TABLE, name)
+        if content:
+            _seen(key, content, written)
+
+
+def _seen(key: str, content: tuple[bytes, ...], written: Written) -> tuple[str, tuple[str, ...]] | None:
+    """Return the text that we wrote to a chain if `content` is what became of it; what is new is taken for that."""
+    known, mark = written.chains.get(key), _print(content)
+    if known and not known[2] and len(content) - 1 == len(known[1]):
+        written.chains[key] = known = (known[0], known[1], mark)
+    return known[:2] if known and known[2] == mark else None
 
 
 def element_text(element: Any) -> str:

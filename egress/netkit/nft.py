@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import DataplaneError
-from .netlink import NETFILTER, NetlinkSocket, attribute, attributes, elements
+from .netlink import NETFILTER, NetlinkSocket, attribute, attributes, elements, is_missing
 
 NFGENMSG_BYTES = 4
 NEW_GENERATION, _GET_GENERATION, _GENERATION_ID = (10 << 8) | 15, (10 << 8) | 16, 1
@@ -67,29 +67,33 @@ class Nft:
         return None
 
     def chains(self, family: str, table: str) -> dict[str, tuple[bytes, ...]]:
-        """Return the chains of `table` as the kernel has them: what each hangs on, then what each rule does.
-
-        What counters have counted is left out, and so is what sets hold: their size costs nothing here.
-        """
+        """Return all chains of `table` as the kernel has them, each as `chain` does."""
         found: dict[str, tuple[bytes, ...]] = {}
         for message in self._netlink.dump(_GET_CHAIN, _head(family)):
             chain = attributes(message[NFGENMSG_BYTES:])
             if _text(chain[_CHAIN_TABLE]) == table:
-                head = (chain.get(kind, b"") for kind in (_CHAIN_TYPE, _CHAIN_HOOK, _CHAIN_POLICY))
-                found[_text(chain[_CHAIN_NAME])] = (b"\0".join(head),)
+                found[_text(chain[_CHAIN_NAME])] = (_place(chain),)
         for rule in self._rules(family, table):
             name = _text(rule[_RULE_CHAIN])
-            deeds = map(_deed, elements(rule.get(_RULE_EXPRESSIONS, b"")))
-            found[name] = (*found.get(name, (b"",)), b"".join(deeds))
+            found[name] = (*found.get(name, (b"",)), _deeds(rule))
         return found
 
+    def chain(self, family: str, table: str, name: str) -> tuple[bytes, ...] | None:
+        """Return what the chain `name` hangs on, then what each of its rules does; None when there is no such chain.
+
+        What counters have counted is left out, and so is what sets hold: their size costs nothing here.
+        """
+        try:
+            (message,) = self._netlink.ask(_GET_CHAIN, _head(family) + _named(_CHAIN_TABLE, table, _CHAIN_NAME, name))
+        except OSError as error:
+            if is_missing(error):
+                return None
+            raise
+        return _place(attributes(message[NFGENMSG_BYTES:])), *map(_deeds, self._rules(family, table, name))
+
     def _rules(self, family: str, table: str, chain: str = "") -> Iterator[dict[int, bytes]]:
-        where = attribute(_RULE_TABLE, table.encode() + b"\0")
-        if chain:
-            where += attribute(_RULE_CHAIN, chain.encode() + b"\0")
-        return (
-            attributes(message[NFGENMSG_BYTES:]) for message in self._netlink.dump(_GET_RULE, _head(family) + where)
-        )
+        where = _head(family) + _named(_RULE_TABLE, table, _RULE_CHAIN, chain)
+        return (attributes(message[NFGENMSG_BYTES:]) for message in self._netlink.dump(_GET_RULE, where))
 
     def _generation(self) -> int:
         """Return the number of the latest transaction in this network namespace, whoever's."""
@@ -121,6 +125,20 @@ def _head(family: str) -> bytes:
 
 def _text(content: bytes) -> str:
     return content.rstrip(b"\0").decode(errors="replace")
+
+
+def _named(table_kind: int, table: str, chain_kind: int, chain: str) -> bytes:
+    """Return the attributes that name `chain` of `table`; all its chains where that is ""."""
+    where = attribute(table_kind, table.encode() + b"\0")
+    return where + attribute(chain_kind, chain.encode() + b"\0") if chain else where
+
+
+def _place(chain: dict[int, bytes]) -> bytes:
+    return b"\0".join(chain.get(kind, b"") for kind in (_CHAIN_TYPE, _CHAIN_HOOK, _CHAIN_POLICY))
+
+
+def _deeds(rule: dict[int, bytes]) -> bytes:
+    return b"".join(map(_deed, elements(rule.get(_RULE_EXPRESSIONS, b""))))
 
 
 def _deed(expression: bytes) -> bytes:
