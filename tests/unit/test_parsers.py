@@ -27,6 +27,7 @@ from egress.netkit import memory
 from egress.node import cni_protocol
 from egress.node.config import ConfigError, read_config
 from egress.node.containers import parse_entry
+from egress.node.pivots import Choice, PivotLog
 from egress.node.state import State
 from egress.wire import messages, probe
 from egress.wire.codec import WireError, decode, encode
@@ -431,7 +432,7 @@ FILES = BYTES | st.builds(lambda value: json.dumps(value).encode(), JSON)
 
 def damage_node(directory: Path, content: bytes) -> None:
     """Damage each file in turn, then all of them: what was listed waits, whatever is left."""
-    names = ("routes.json", "credential.json", "namespaces")
+    names = ("routes.json", "credential.json", "namespaces", "verdicts.json")
     for damaged in [(name,) for name in names] + [names]:
         first = State(directory)
         first.save_table(table(route("shop")))
@@ -440,6 +441,7 @@ def damage_node(directory: Path, content: bytes) -> None:
             (directory / name).write_bytes(content)
         second = State(directory)
         second.close()
+        assert set(second.verdicts()) <= {"gw"}
         assert second.must_wait("shop"), damaged
         for name in damaged:
             (directory / name).unlink(missing_ok=True)
@@ -462,7 +464,20 @@ def test_any_file_of_a_gateways_state_is_read_or_done_without(folder: Path, cont
     assert store.credential() is None or isinstance(store.credential(), Tokens)
 
 
-PARTS: dict[str, Any] = {"marks": {}, "addresses": {}, "active": [], "earlier": {}}
+@QUICK
+@given(FILES | st.builds(lambda value: json.dumps({"number": 7, "untold": value}).encode(), JSON))
+def test_any_notes_of_pivots_are_read_or_done_without_and_numbers_go_on(folder: Path, content: bytes) -> None:
+    path = folder / "pivots.json"
+    path.write_bytes(content)
+    log = PivotLog(path, lambda: None, lambda: 1e9)
+    log.note({1: Choice(gateway="")})
+    log.save()
+    numbers = [pivot.number for pivot in log.untold()]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= 1
+
+
+PARTS: dict[str, Any] = {"marks": {}, "addresses": {}, "active": [], "earlier": {}, "retired": {}}
 MEMORIES = st.builds(lambda key, value: json.dumps({**PARTS, key: value}).encode(), st.sampled_from([*PARTS]), JSON)
 
 
