@@ -135,7 +135,7 @@ def _member(gateway: Gateway, taken: Iterable[tuple[UUID, UUID, int, str, dateti
 
 def _begin(gateway: Gateway, repair: Repair) -> None:
     """Begin a step: what is begun is in the history in the same transaction, and counts from then on."""
-    reason = gateway.finding_reason or gateway.detail
+    reason = gateway.detail if is_lost(gateway) else gateway.finding_reason or gateway.detail
     if repair.step is None:
         _tell_exhausted(gateway, repair, reason)
         return

@@ -98,8 +98,8 @@ class Fleet:
                 if ended[gateway.server_id] == "rebuild":
                     self.tokens.pop(str(gateway.pk), None)
 
-    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
-        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding)
+    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True, **said: Any) -> None:
+        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding, **said)
         agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)
 
     def sync_node(self, node: Node) -> NodeSync:
@@ -112,13 +112,17 @@ class Fleet:
         node_acknowledge(token, acknowledged)
         return reply
 
-    def report_node(self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok") -> None:
+    def report_node(
+        self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok", **views: dict[str, Any]
+    ) -> None:
+        """Report; `views` are what the node's probes say: `gateways` and `reasons`."""
         report = NodeReport(
             boot_id="boot",
             agent_version="1",
             dataplane=dataplane,  # type: ignore[arg-type]
             containers={self.app.namespace: 1},
             flows=flows or {},
+            **views,
         )
         agents.node_report(token=f"node-token-{node.name}", message=report)
 
