@@ -12,7 +12,7 @@ from unfold.decorators import action
 
 from egress.control.attention import repair_concerns
 from egress.control.models_repair import ClusterRepair
-from egress.control.repair import breaker
+from egress.control.repair import circuit
 
 from .base import AttentionFilter, ReadOnlyAdmin, on_row, operator
 
@@ -46,4 +46,4 @@ _GO_ON = (
 
 
 def _allow(request: HttpRequest) -> Callable[[ClusterRepair], object]:
-    return lambda row: breaker.go_on(row=row, actor=operator(request))
+    return lambda row: circuit.go_on(row=row, actor=operator(request))

@@ -52,6 +52,8 @@ class Fleet:
     tokens: dict[str, str] = field(default_factory=dict)
     #: How often a gateway's server was restarted, by its id.
     boots: Counter[str] = field(default_factory=Counter)
+    #: Servers that nobody hears, by the nodes' word too.
+    dead: set[str] = field(default_factory=set)
 
     @property
     def assignment(self) -> Assignment:
@@ -122,9 +124,14 @@ class Fleet:
             dataplane=dataplane,  # type: ignore[arg-type]
             containers={self.app.namespace: 1},
             flows=flows or {},
-            **views,
+            **(views or self.views()),
         )
         agents.node_report(token=f"node-token-{node.name}", message=report)
+
+    def views(self) -> dict[str, dict[str, Any]]:
+        """Return what nodes see of gateways; nothing while all are well."""
+        bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
+        return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
 
     def nodes_follow(self) -> None:
         for node in self.nodes:

@@ -77,7 +77,8 @@ class Ward:
 
     def _gateway(self, gateway: Gateway) -> None:
         try:
-            if gateway.applied_clients_revision != gateway.assignment.cluster.clients_revision or not gateway.token_hash:
+            known = str(gateway.pk) in self.fleet.tokens
+            if not known or gateway.applied_clients_revision != gateway.assignment.cluster.clients_revision:
                 self.fleet.boot(gateway)
             self.fleet.report_gateway(gateway, **self.said.get(gateway.server_id, {}))
         except EgressError:
