@@ -334,7 +334,9 @@ def all_fall_silent(play: Play) -> None:
     play.bring_up()
     play.sleep(100)
     play.watch()
-    assert {gateway.health for gateway in play.fleet.gateways()} == {"unhealthy"}
+    if not play.deaths:
+        # While another worker came, they reported.
+        assert {gateway.health for gateway in play.fleet.gateways()} == {"unhealthy"}
     play.agents()
     play.until(play.is_active)
 
@@ -346,7 +348,8 @@ def worker_was_away(play: Play) -> None:
     for _ in range(1 + MAX_DEATHS):
         if not play.watch_once():
             break
-    assert Event.objects.filter(subject="control.away", at__gt=clock.now() - timedelta(seconds=90)).count() == 1
+    # A worker that dies leaves a gap as well.
+    assert Event.objects.filter(subject="control.away", at__gt=clock.now() - timedelta(seconds=90)).exists()
     assert {gateway.health for gateway in play.fleet.gateways()} == {"healthy"}
     play.agents()
     play.until(play.is_active)
@@ -662,6 +665,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
+@pytest.mark.timeout(480)
 def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale = {}, {}
     sites: set[crash_sites.Site] = set()
