@@ -45,7 +45,7 @@ def sick(slot: int = 0, seconds: float = 400, **fields: Any) -> Member:
     return member(slot, **{"finding": Finding.SICK, **since, **fields})
 
 
-def failed(slot: int = 0, finding: Finding = Findinginding.UNKNOWN, **fields: Any) -> Member:
+def failed(slot: int = 0, finding: Finding = Finding.UNKNOWN, **fields: Any) -> Member:
     return member(slot, S.ERROR, **{"finding": finding, **fields})
 
 
