@@ -99,7 +99,7 @@ class Cluster(ProbingSettings, HasTargets):
         return self.name
 
     def clean(self) -> None:
-        """Refuse ranges of ports that can't be used, and hasty probing."""
+        """Refuse ports that can't be used, and hasty probing."""
         super().clean()
         check_snat_ports(self.snat_port_first, self.snat_port_last)
 

@@ -305,8 +305,7 @@ def _check(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
 def _returning(wish: Wish, local: Local, layout: MarkLayout) -> tuple[str, ...]:
     """Return what counts the packets that suspect gateways return: one whose responder hangs may forward still.
 
-    Empty, and so next to free, as long as all is well. Each counter has a chain of its own, which stays as it is when
-    another gateway comes or goes.
+    Empty as long as all is well. Each counter has its own chain, which stays when another gateway comes or goes.
     """
     reply = f'iifname "{wish.private_interface}" ct direction reply ct mark & {layout.mask:#010x}'
     return tuple(f"{reply} == {layout.value(number):#010x} jump {returned_chain(number)}" for number in local.watched)
@@ -341,20 +340,15 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
     What was never answered and bears no mark began there only if the pod was just enabled. Else it was begun while
     rules were missing, and what the second barrier held back then has no translation.
 
-    Of a gateway that died, TCP is reset, and all else goes where new connections go: over the other gateway, where it
-    has the same source, but not over the shared path, where it has none.
+    Of a gateway that died, TCP is reset; all else goes where new connections go, but not to the shared path (as above).
     """
     mark = f"ct mark & {layout.mask:#010x}"
     fresh = f"goto fresh_{pair.number}"
     moving = (f"ct state new {mark} != 0 {fresh}",) if pair.fresh is not None or not pair.shared_on_outage else ()
     entering = (*(moving if pair.active else ()), f"ct state new ct status ! confirmed {fresh}")
     known = tuple(f"{mark} == {layout.value(number):#010x} goto {_gateway_chain(number)}" for number in pair.gateways)
-    onward = fresh if pair.fresh is not None else "goto refused"
-    over = tuple(
-        f"{mark} == {layout.value(number):#010x} {then}"
-        for number in pair.retired
-        for then in ("meta l4proto tcp goto refused", onward)
-    )
+    ends = ("meta l4proto tcp goto refused", fresh if pair.fresh is not None else "goto refused")
+    over = tuple(f"{mark} == {layout.value(number):#010x} {then}" for number in pair.retired for then in ends)
     anyone = not pair.active or pair.shared_on_outage
     earlier = (
         f"{mark} == 0 ct status seen-reply ip saddr @earlier goto shared",

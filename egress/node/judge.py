@@ -193,7 +193,9 @@ class Judge:
     def health(self) -> dict[str, Health]:
         """Return what is to be told of each gateway."""
         known = {
-            gateway: sight for gateway, sight in self.sights.items() if sight.judged and gateway not in self._excused
+            gateway: sight
+            for gateway, sight in self.sights.items()
+            if sight.reason or (sight.judged and gateway not in self._excused)
         }
         told: dict[str, Health] = dict.fromkeys(self.sights, "unknown")
         told.update({gateway: "unhealthy" if sight.reason else "healthy" for gateway, sight in known.items()})

@@ -270,7 +270,8 @@ class Steward:
         try:
             return await self._do(lambda _wish: dataplane.returned(), POD_SECONDS)
         except NotAppliedError as error:
-            log.warning("what suspect gateways return can't be counted: %s", error)
+            # Asked again in the next round; that the data plane fails is told elsewhere.
+            log.debug("what suspect gateways return can't be counted: %s", error)
             return {}
 
     def must_wait(self, namespace: str) -> bool:

@@ -75,7 +75,7 @@ WHOLE = {
 
 def test_no_message_is_left_out() -> None:
     here = {value for value in vars(messages).values() if isinstance(value, type) and hasattr(value, "__slots__")}
-    parts = {messages.ClusterSettings, messages.Route, messages.RouteGateway}
+    parts = {messages.ClusterSettings, messages.Probing, messages.Route, messages.RouteGateway, messages.Pivot}
     assert {kind for kind in here if kind.__module__ == messages.__name__} - parts <= set(KINDS)
 
 

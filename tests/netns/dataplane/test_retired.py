@@ -21,10 +21,12 @@ def test_who_sends_is_reset_and_who_is_idle_once_its_namespace_is_known_also_by_
         for name in ("busy", "idle"):
             assert pods[pod]("open", name=name, to=OBSERVER, port=80) == A
     cut(pods, "gw-a")
+    pods.sources()
     pods["n1"]("change", wish=dead)
     for pod in ("shop1", "shop2"):
         assert pods[pod]("say", name="busy") == "Connection reset by peer"
         assert pods[pod]("standing", name="idle") == "open"
+    assert pods.sources() == set(), "it was the node that answered"
     pods["n1"].kill()
     del pods.puppets["n1"]
     pods.start(within(pods, dead))

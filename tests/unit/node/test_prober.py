@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -139,6 +140,20 @@ def test_an_answer_that_was_recorded_or_made_up_keeps_nobody_alive() -> None:
             await _until(prober, a="unhealthy", b="healthy")
             gateways["a"].recorded = None
             await _until(prober, a="healthy", b="healthy")
+
+    _probing(scene)
+
+
+def test_time_that_the_prober_slept_through_is_no_silence() -> None:
+    async def scene(prober: Prober, gateways: dict[str, _Gateway], told: list[None]) -> None:
+        prober.follow(TARGETS, KEY, Probing(dead_after_ms=30_000))
+        await _until(prober, a="healthy", b="healthy")
+        gateways["a"].flags = None
+        await _until(prober, a="unhealthy", b="healthy")
+        prober.follow(TARGETS, KEY, Probing(dead_after_ms=4_000))
+        time.sleep(4)  # noqa: ASYNC251 - that is what a stopped process does
+        await asyncio.sleep(0.15)
+        assert prober.judge.doubted() == set()
 
     _probing(scene)
 
