@@ -89,7 +89,8 @@ def _is_on_its_way(gateway: Gateway) -> bool:
 
 
 def _gateway(gateway: Gateway) -> str:
-    text = f"gateway {'AB'[gateway.slot]} {gateway.provisioning_status}"
+    purpose = f" ({gateway.get_maintenance_display().lower()})" if gateway.maintenance else ""
+    text = f"gateway {'AB'[gateway.slot]} {gateway.provisioning_status}{purpose}"
     if gateway.provisioning_status != GatewayStatus.BOOTING:
         return text
     if not gateway.public_address:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import installation, maintenance, services
+from egress.control import installation, maintenance, rolling, rollouts, services
 from egress.control.inventory import adoption, breaker, quarantine, tidy
 from egress.control.reconcile import lease, steps
 from egress.control.reconcile import loop as reconcile
@@ -20,7 +20,20 @@ CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfun
 Site = tuple[str, str, int]
 #: What reconciling, tidying and standing still consist of. Of the services, only what wakes reconcile is meant; the
 #: others are operators' forms.
-MODULES = (reconcile, steps, lease, tidy, quarantine, breaker, installation, adoption, services, maintenance)
+MODULES = (
+    reconcile,
+    steps,
+    lease,
+    tidy,
+    quarantine,
+    breaker,
+    installation,
+    adoption,
+    services,
+    maintenance,
+    rollouts,
+    rolling,
+)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
 #: Commits once in a database's life, whoever calls it first: a scenario must come here, not by every way.
 _AT_FIRST = frozenset({"here"})

@@ -144,6 +144,7 @@ def _work(errand: dict[str, Any], take: _Take) -> None:
 
     reconcile.MAX_STEPS = errand["max_steps"]
     tasks.sweep()
+    tasks.roll()
     for _, arguments in take():
         tasks.reconcile_assignment(*arguments)
 
@@ -156,9 +157,9 @@ def _tidy(errand: dict[str, Any], take: _Take) -> None:
 
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
-    from egress.control.models import App, Gateway
+    from egress.control.models import App, Cluster, Gateway
     from egress.control.models_installation import StrayServer
-    from egress.control.models_rollouts import Maintenance
+    from egress.control.models_rollouts import Maintenance, Rollout
     from portal.accounts.models import User
 
     kinds: dict[str, Callable[[str], object]] = {
@@ -166,6 +167,8 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
         "gateway": lambda key: Gateway.objects.get(pk=key),
         "stray": lambda key: StrayServer.objects.get(pk=key),
         "kind": Maintenance,
+        "cluster": lambda key: Cluster.objects.get(pk=key),
+        "rollout": lambda key: Rollout.objects.get(pk=key),
     }
     given = {name: kinds.get(name, str)(value) for name, value in errand["given"].items()}
     module, _, service = errand["service"].rpartition(".")

@@ -125,10 +125,10 @@ class Fleet:
         )
         agents.node_report(token=f"node-token-{node.name}", message=report)
 
-    def nodes_follow(self) -> None:
+    def nodes_follow(self, *, flows: dict[str, int] | None = None) -> None:
         for node in self.nodes:
             self.sync_node(node)
-            self.report_node(node)
+            self.report_node(node, flows=flows)
 
     def bring_up(self) -> Assignment:
         """Enable, and go all the way to active."""
