@@ -38,7 +38,7 @@ def gateway_drain(*, gateway: Gateway, actor: User | None) -> Gateway:
             raise GatewayNotInUse
         if not any(map(serves, peers)):
             raise PeerNotReady
-        _begin(row, Maintenance.HOLD, GatewayStatus.DRAINING, actor)
+        _send_away(row, Maintenance.HOLD, GatewayStatus.DRAINING, actor)
     return row
 
 
@@ -87,7 +87,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
             gateway_transition(gateway=row, to=GatewayStatus.ERROR, reason="nobody sees it work")
         # One that failed has no connections left to wait for.
         failed = row.provisioning_status == GatewayStatus.ERROR
-        _begin(row, kind, GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING, actor)
+        _send_away(row, kind, GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING, actor)
     return row
 
 
@@ -105,7 +105,7 @@ def _locked(gateway: Gateway) -> tuple[Gateway, list[Gateway]]:
     return row, list(rows.values())
 
 
-def _begin(row: Gateway, kind: Maintenance, to: GatewayStatus, actor: User | None) -> None:
+def _send_away(row: Gateway, kind: Maintenance, to: GatewayStatus, actor: User | None) -> None:
     events.record(Event.Kind.REQUEST, f"gateway.{kind}", on=row, actor=actor)
     gateway_transition(gateway=row, to=to, reason=kind, actor=actor, maintenance=kind.value, action_id="")
     wake([row.assignment_id])

@@ -256,7 +256,7 @@ def test_a_failure_below_the_limit_leaves_its_pair_alone_and_the_others_go_on(pa
     assert waiting.says == "its peer is error"
     gateway_maintain(gateway=item.gateway, kind=Maintenance.REBUILD, actor=None)
     finish(pairs, rollout)
-    assert (rollout.status, "1 gateways didn't come back" in rollout.reason) == (RolloutStatus.STOPPED, True)
+    assert (rollout.status, "1 gateway didn't come back" in rollout.reason) == (RolloutStatus.STOPPED, True)
     rollout_resume(rollout=rollout, actor=None)
     finish(pairs, rollout)
     assert set(states(rollout)) == {ItemState.DONE}
