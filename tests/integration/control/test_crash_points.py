@@ -585,6 +585,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
+@pytest.mark.timeout(900)
 def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale = {}, {}
     sites: set[crash_sites.Site] = set()
