@@ -4,6 +4,7 @@ from uuid import UUID
 
 from celery import shared_task
 
+from . import rolling
 from .inventory import tidy as tidying
 from .reconcile import loop as reconcile
 from .repair import sweep as repair
@@ -25,6 +26,12 @@ def sweep() -> None:
 def watch() -> None:
     """Find who fell silent or can't serve, and begin to repair gateways: every few seconds."""
     repair.watch()
+
+
+@shared_task
+def roll() -> None:
+    """Bring rollouts nearer to their end: every two seconds."""
+    rolling.roll()
 
 
 @shared_task

@@ -24,6 +24,9 @@ CA_PATH = "/etc/sluicegate/ca.pem"
 AGENT_PATH = "/usr/local/lib/sluicegate/gateway.pyz"
 UNIT_PATH = "/etc/systemd/system/sluicegate-gateway.service"
 SYSCTL_PATH = "/etc/sysctl.d/60-sluicegate.conf"
+#: Read after Ubuntu's own 50unattended-upgrades. Updates are installed; what puts them in force is a rollout's reboot.
+APT_PATH = "/etc/apt/apt.conf.d/52sluicegate"
+APT = 'Unattended-Upgrade::Automatic-Reboot "false";\n'
 #: The module that builds user data has no use on the gateway itself.
 _LEFT_OUT = frozenset({Path(__file__).name})
 _ARCHIVE_MAIN = "from egress.gateway.__main__ import main\n\nmain()\n"
@@ -131,6 +134,7 @@ def _files(wanted: UserData) -> list[dict[str, Any]]:
         # Secret: only root may read it.
         {"path": CONFIG_PATH, "permissions": "0600", "content": json.dumps(asdict(config), indent=1) + "\n"},
         {"path": SYSCTL_PATH, "permissions": "0644", "content": tuning.SYSCTL_D},
+        {"path": APT_PATH, "permissions": "0644", "content": APT},
         {"path": UNIT_PATH, "permissions": "0644", "content": UNIT},
         {
             "path": AGENT_PATH,

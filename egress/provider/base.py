@@ -135,5 +135,8 @@ class Provider(Protocol):
     def rebuild(self, server_id: str, *, image: str) -> str:
         """Lay `image` anew on the same server: addresses stay, user data runs again; returns the action's id."""
 
+    def image_regions(self, image: str) -> frozenset[str]:
+        """Return the regions in which servers can have `image`, a slug or number. Raises NotFound."""
+
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         """Return how far an action got. Raises NotFound."""

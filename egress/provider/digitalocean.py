@@ -46,6 +46,7 @@ MAX_USER_DATA_BYTES = 64 * 1024
 
 _TAG = re.compile(r"[a-zA-Z0-9_\-:]{1,255}")
 _TOKEN = re.compile(r"[!-~]{1,1000}")
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 
 T = TypeVar("T")
@@ -148,6 +149,14 @@ class DigitalOcean:
     def rebuild(self, server_id: str, *, image: str) -> str:
         """Lay `image` anew on the same Droplet; returns the action's id. Raises NotFound."""
         return self._act(server_id, {"type": "rebuild", "image": image})
+
+    def image_regions(self, image: str) -> frozenset[str]:
+        """Return the regions that have an image, by its slug or number. Raises NotFound."""
+        doing = f"get image {image}"
+        if not _IMAGE.fullmatch(image):
+            raise Rejected(f"{doing}: an image is named by its slug or number")
+        answer = self._call(doing, lambda api, **how: api.images.get(image, **how))
+        return _read(doing, lambda: frozenset(map(str, answer.body["image"]["regions"])))
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         """Return how far an action got. Raises NotFound."""

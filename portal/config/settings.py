@@ -205,6 +205,12 @@ SPECTACULAR_SETTINGS = {
         "EgressType": "egress.control.models.EgressType",
         "EgressState": "portal.api.serializers.STATES",
         "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
+        "GatewayStatus": "egress.control.models.GatewayStatus",
+        "GatewayHealth": "egress.control.models.Health",
+        "Maintenance": "egress.control.models_rollouts.Maintenance",
+        "RolloutKind": "egress.control.models_rollouts.RolloutKind",
+        "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
+        "RolloutTurn": "egress.control.models_rollouts.ItemState",
     },
 }
 
@@ -229,6 +235,7 @@ if CELERY_BROKER_URL.startswith("redis"):
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "egress.control.tasks.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "watch": {"task": "egress.control.tasks.watch", "schedule": 5.0, "options": {"expires": 10}},
+    "roll": {"task": "egress.control.tasks.roll", "schedule": 2.0, "options": {"expires": 10}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
 }
 

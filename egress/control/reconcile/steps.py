@@ -179,7 +179,8 @@ def _addresses(server: Server) -> dict[str, str]:
 
 def _mark_ready(work: Work, gateway: Gateway) -> None:
     # It enrolled, so the window closes: its user data is worth nothing from now on.
-    _move(work, gateway, GatewayStatus.READY, enrolment_until=None, maintenance="")
+    back: dict[str, Any] = {"maintenance": "", "maintained": gateway.maintained + 1} if gateway.maintenance else {}
+    _move(work, gateway, GatewayStatus.READY, enrolment_until=None, **back)
 
 
 def _fail_boot(work: Work, gateway: Gateway) -> None:

@@ -11,7 +11,15 @@ HERE = Path(__file__).parent
 OWN_FOLDERS = ("etc/systemd/system", "etc/cloud", "etc/sysctl.d")
 #: In a user namespace the host's folders belong to nobody, and nothing can be added to them. These are laid over with
 #: folders of the Droplet's own, beside /etc and /usr themselves and wherever the lab puts files.
-WRITABLE_FOLDERS = ("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share", "etc/default", "etc/systemd")
+WRITABLE_FOLDERS = (
+    "usr/local/bin",
+    "usr/local/sbin",
+    "usr/local/lib",
+    "usr/local/share",
+    "etc/default",
+    "etc/systemd",
+    "etc/apt/apt.conf.d",
+)
 
 #: Arguments: the disk's folder and the host name. Runs in new mount, process and host-name namespaces.
 #: System software is the host's, below an overlay; the host's own data (/var, /home, /root, /srv …) isn't there.

@@ -36,6 +36,10 @@ IGNORED = "ignored"
 BUG = "bug"
 
 
+#: What there is.
+IMAGES = ("ubuntu-24-04-x64", "ubuntu-26-04-x64")
+
+
 class FileCloud:
     """Implements `egress.provider.base.Provider`. A server that an action is on is busy."""
 
@@ -115,6 +119,11 @@ class FileCloud:
             actions = [action for action in state["actions"] if action["type"] == kind]
             return [action["server"] for action in actions if action["status"] == "completed"]
 
+    def images(self) -> set[str]:
+        """Return the images that servers were rebuilt from."""
+        with self._state() as state:
+            return {action["image"] for action in state["actions"] if action["status"] == "completed"}
+
     def rebuilt(self) -> list[str]:
         """Return the ids of the servers that were rebuilt, once for each time."""
         return self.done("rebuild")
@@ -189,6 +198,12 @@ class FileCloud:
             if fault == LOST_ANSWER:
                 raise base.OutcomeUnknown("the connection broke")
             return str(actions[-1]["id"])
+
+    def image_regions(self, image: str) -> frozenset[str]:
+        with self._call("image_regions"):
+            if image not in IMAGES:
+                raise NotFound(f"no image {image}")
+            return frozenset({"nyc3", "lab1"})
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         with self._call("action_status") as (state, _):

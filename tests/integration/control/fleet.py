@@ -92,8 +92,11 @@ class Fleet:
         return f"boot-{self.boots[str(gateway.pk)]}"
 
     def lay_anew(self) -> None:
-        """Let the actions under way end: the gateways boot, and know no credential after a rebuild."""
-        ended = self.cloud.end_actions()
+        """Let the actions under way end."""
+        self.boot_anew(self.cloud.end_actions())
+
+    def boot_anew(self, ended: dict[str, str]) -> None:
+        """Let gateways boot by what ended: {server: kind}. They know no credential after a rebuild."""
         for gateway in self.gateways():
             if gateway.server_id in ended:
                 self.boots[str(gateway.pk)] += 1
@@ -133,10 +136,10 @@ class Fleet:
         bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
         return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
 
-    def nodes_follow(self) -> None:
+    def nodes_follow(self, *, flows: dict[str, int] | None = None) -> None:
         for node in self.nodes:
             self.sync_node(node)
-            self.report_node(node)
+            self.report_node(node, flows=flows)
 
     def bring_up(self) -> Assignment:
         """Enable, and go all the way to active."""

@@ -21,6 +21,7 @@ import egress
 from egress.gateway.config import load_config
 from egress.gateway.userdata import (
     AGENT_PATH,
+    APT_PATH,
     CA_PATH,
     CONFIG_PATH,
     MAX_BYTES,
@@ -96,6 +97,10 @@ def test_without_a_ca_bundle_the_systems_is_used(tmp_path: Path) -> None:
 def test_forwarding_is_not_switched_on_by_sysctl() -> None:
     assert "ip_forward =" not in files()[SYSCTL_PATH]["content"]
     assert "ip_forward" not in json.dumps(document()["runcmd"])
+
+
+def test_updates_never_reboot_a_gateway_by_themselves() -> None:
+    assert files()[APT_PATH]["content"] == 'Unattended-Upgrade::Automatic-Reboot "false";\n'
 
 
 def test_nothing_is_downloaded_or_installed() -> None:
