@@ -14,6 +14,7 @@ from django.db.models.lookups import Exact
 from . import clock
 from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Placement
 from .models_health import Finding
+from .models_rollouts import RolloutStatus
 from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
@@ -92,6 +93,11 @@ def stray_concerns() -> tuple[Concern, ...]:
         Concern(key="undecided", label="Unknown server, decide", where=Q(delete_ordered_at=None)),
         Concern(key="doomed", label="To be deleted", where=Q(delete_ordered_at__isnull=False)),
     )
+
+
+def rollout_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with a rollout."""
+    return (Concern(key="stopped", label="Stopped by itself", where=Q(status=RolloutStatus.STOPPED)),)
 
 
 def installation_concerns() -> tuple[Concern, ...]:

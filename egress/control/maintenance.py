@@ -37,7 +37,7 @@ def gateway_drain(*, gateway: Gateway, actor: User | None) -> Gateway:
             raise GatewayNotInUse
         if not any(map(serves, peers)):
             raise PeerNotReady
-        _begin(row, Maintenance.HOLD, GatewayStatus.DRAINING, actor)
+        _send_away(row, Maintenance.HOLD, GatewayStatus.DRAINING, actor)
     return row
 
 
@@ -86,7 +86,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
             gateway_transition(gateway=row, to=GatewayStatus.ERROR, reason="nobody sees it work")
         # One that failed has no connections left to wait for.
         failed = row.provisioning_status == GatewayStatus.ERROR
-        _begin(row, kind, GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING, actor)
+        _send_away(row, kind, GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING, actor)
     return row
 
 
@@ -104,7 +104,7 @@ def _locked(gateway: Gateway) -> tuple[Gateway, list[Gateway]]:
     return row, list(rows.values())
 
 
-def _begin(row: Gateway, kind: Maintenance, to: GatewayStatus, actor: User | None) -> None:
+def _send_away(row: Gateway, kind: Maintenance, to: GatewayStatus, actor: User | None) -> None:
     events.record(Event.Kind.REQUEST, f"gateway.{kind}", on=row, actor=actor)
     gateway_transition(gateway=row, to=to, reason=kind, actor=actor, maintenance=kind.value, action_id="")
     wake([row.assignment_id])
@@ -120,7 +120,7 @@ def _go_on_with(row: Gateway, kind: Maintenance, actor: User | None) -> Gateway:
 
 
 def _refuse_while_away(row: Gateway) -> None:
-    if row.provisioning_status in _AWAY:
+    if row.provisioning_status in _AWAY or row.maintenance == Maintenance.REPLACE:
         raise GatewayBusy(f"{row} is {row.provisioning_status} for a {row.maintenance}: wait until it is ready again.")
 
 
@@ -131,6 +131,6 @@ def is_dead(gateway: Gateway) -> bool:
 
 
 def serves(gateway: Gateway) -> bool:
-    """Say whether a gateway is in use and works, by its own word and all others together."""
+    """Say whether new connections may be left to `gateway`, by its own word and by all views together."""
     well = is_healthy(gateway) and gateway.health != Health.UNHEALTHY
     return gateway.provisioning_status == GatewayStatus.READY and well

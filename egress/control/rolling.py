@@ -5,7 +5,6 @@ dies leaves nothing half done, and two at once do what one does. The maintenance
 """
 
 import logging
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -59,8 +58,8 @@ def _check_image(rollout: Rollout) -> None:
         refusal = f"The provider couldn't be asked for the image {rollout.image}: {error}"
     with transaction.atomic():
         if refusal:
-            _move(rollout, RolloutStatus.REFUSED, refusal)
-        elif _move(rollout, RolloutStatus.RUNNING) and rollout.image:
+            _move_on(rollout, RolloutStatus.REFUSED, refusal)
+        elif _move_on(rollout, RolloutStatus.RUNNING) and rollout.image:
             _change_image(rollout)
 
 
@@ -76,56 +75,68 @@ def _advance(rollout: Rollout) -> None:
     with transaction.atomic():
         row = Rollout.objects.select_for_update(of=("self",)).select_related("cluster").get(pk=rollout.pk)
         for item in row.items.filter(state=ItemState.RUNNING).select_related("gateway__assignment"):
-            _settle(item)
+            if outcome := _outcome(item):
+                _end(item, *outcome)
         if row.status != RolloutStatus.RUNNING:
             return
-        failed = row.items.filter(state=ItemState.FAILED).count()
-        left = row.items.filter(state__in=(ItemState.WAITING, ItemState.RUNNING)).exists()
-        if failed >= row.max_failures or (failed and not left):
-            reason = f"{failed} gateways didn't come back: look at them, then resume it, or abort it."
-            _move(row, RolloutStatus.STOPPED, reason)
-        elif not left:
-            _move(row, RolloutStatus.DONE)
-        else:
-            _begin_some(row)
+        if verdict := _verdict(row):
+            _move_on(row, *verdict)
+            return
+        for item in _next(row):
+            _give_turn(item)
 
 
-def _settle(item: RolloutItem) -> None:
-    """Take note of what became of a gateway whose turn has begun."""
+def _outcome(item: RolloutItem) -> tuple[ItemState, str] | None:
+    """Return what became of a gateway whose turn has begun, and why; None while it isn't over."""
     gateway, assignment = item.gateway, item.gateway.assignment
     in_use = (assignment.status, assignment.wish) == (AssignmentStatus.ACTIVE, Wish.ENABLED)
     if gateway.maintained > item.maintained_before:
-        _end(item, ItemState.DONE)
-    elif gateway.provisioning_status in _GONE or not in_use:
-        _end(item, ItemState.SKIPPED, "its app's dedicated egress was disabled")
-    elif gateway.provisioning_status == GatewayStatus.ERROR or gateway.maintenance not in {"", item.rollout.kind}:
+        return ItemState.DONE, ""
+    if gateway.provisioning_status in _GONE or not in_use:
+        return ItemState.SKIPPED, _DISABLED
+    if gateway.provisioning_status == GatewayStatus.ERROR or gateway.maintenance not in {"", item.rollout.kind}:
         failure = gateway.events.filter(subject="gateway.status", new=GatewayStatus.ERROR).first()
-        _end(item, ItemState.FAILED, failure.reason if failure else "something else is being done to it")
-    elif gateway.provisioning_status == GatewayStatus.READY:
-        _end(item, ItemState.WAITING, "was taken back before its turn was over: its peer fell ill, or an operator did")
+        return ItemState.FAILED, failure.reason if failure else "something else is being done to it"
+    if gateway.provisioning_status == GatewayStatus.READY:
+        return ItemState.WAITING, "was taken back before its turn was over: its peer fell ill, or an operator did"
+    return None
 
 
-def _end(item: RolloutItem, state: ItemState, note: str = "") -> None:
+_DISABLED = "its app's dedicated egress was disabled"
+
+
+def _end(item: RolloutItem, state: ItemState, note: str) -> None:
     item.state, item.note = state, note
     item.ended_at = None if state == ItemState.WAITING else clock.now()
     item.save(update_fields=["state", "note", "ended_at"])
 
 
-def _begin_some(rollout: Rollout) -> None:
-    """Give as many gateways their turn as there is room for, each of another pair."""
+def _verdict(rollout: Rollout) -> tuple[RolloutStatus, str] | None:
+    """Say whether it is over or must stop, and why; None while it goes on."""
+    failed = rollout.items.filter(state=ItemState.FAILED).count()
+    left = rollout.items.filter(state__in=(ItemState.WAITING, ItemState.RUNNING)).exists()
+    if failed >= rollout.max_failures or (failed and not left):
+        told = f"{failed} gateway{'s' if failed > 1 else ''} didn't come back"
+        return RolloutStatus.STOPPED, f"{told}: mend {'them' if failed > 1 else 'it'}, then resume it; or abort it."
+    return None if left else (RolloutStatus.DONE, "")
+
+
+def _next(rollout: Rollout) -> list[RolloutItem]:
+    """Return whose turn it is: as many as there is room for, each of another pair. What is gone needs none."""
     gone = Q(gateway__provisioning_status__in=_GONE) | Q(gateway__assignment__wish=Wish.DISABLED)
     waiting = rollout.items.filter(state=ItemState.WAITING)
-    waiting.filter(gone).update(
-        state=ItemState.SKIPPED, note="its app's dedicated egress was disabled", ended_at=clock.now()
-    )
+    waiting.filter(gone).update(state=ItemState.SKIPPED, note=_DISABLED, ended_at=clock.now())
     able = _able(rollout)
     # A pair between its two turns keeps its place.
     between = able.filter(begun=True, rested=False).count()
     room = rollout.batch - between - rollout.items.filter(state=ItemState.RUNNING).count()
-    if room > 0:
-        # Twice as many: both gateways of each pair may be able to.
-        for item in _first_of_each_pair(able.filter(rested=True)[: 2 * room])[:room]:
-            _begin(item)
+    if room <= 0:
+        return []
+    first: dict[UUID, RolloutItem] = {}
+    # Twice as many: both gateways of each pair may be able to.
+    for item in able.filter(rested=True)[: 2 * room]:
+        first.setdefault(item.gateway.assignment_id, item)
+    return list(first.values())[:room]
 
 
 def _able(rollout: Rollout) -> QuerySet[Any]:
@@ -157,14 +168,7 @@ def _serving(path: str = "") -> Q:
     return Q(**{f"{path}{name}": value for name, value in wanted.items()}) & ~Q(**{f"{path}health": Health.UNHEALTHY})
 
 
-def _first_of_each_pair(items: Iterable[RolloutItem]) -> list[RolloutItem]:
-    first: dict[UUID, RolloutItem] = {}
-    for item in items:
-        first.setdefault(item.gateway.assignment_id, item)
-    return list(first.values())
-
-
-def _begin(item: RolloutItem) -> None:
+def _give_turn(item: RolloutItem) -> None:
     try:
         with transaction.atomic():
             row = gateway_maintain(gateway=item.gateway, kind=Maintenance(item.rollout.kind), actor=None)
@@ -176,7 +180,7 @@ def _begin(item: RolloutItem) -> None:
     item.save(update_fields=["state", "note", "begun_at", "maintained_before"])
 
 
-def _move(rollout: Rollout, to: RolloutStatus, reason: str = "") -> bool:
+def _move_on(rollout: Rollout, to: RolloutStatus, reason: str = "") -> bool:
     """Move it on, unless somebody did meanwhile."""
     old = rollout.status
     ended_at = clock.now() if to in {RolloutStatus.DONE, RolloutStatus.REFUSED} else None

@@ -37,6 +37,11 @@ class Progress:
         over = self.counts[ItemState.DONE] + self.counts[ItemState.SKIPPED]
         return 100 * over // self.total if self.total else 100
 
+    @property
+    def hidden(self) -> int:
+        """Return how many gateways have no line."""
+        return self.total - len(self.lines)
+
     def __str__(self) -> str:
         told = [f"{count} {state}" for state, count in self.counts.items() if count]
         return f"{', '.join(told) or 'none'} of {self.total} gateways"
@@ -52,6 +57,7 @@ def progress_of(rollout: Rollout) -> Progress:
     lines: list[Line] = []
     for state in _ORDER:
         rows = rollout.items.filter(state=state).select_related("rollout__cluster", "gateway__assignment__app__team")
+        rows = rows.prefetch_related("gateway__assignment__gateways")
         lines += [Line(item=row, state=state, says=_says(row)) for row in rows[: MAX_SHOWN - len(lines)]]
     return Progress(total=sum(counts.values()), counts=counts, lines=tuple(lines))
 

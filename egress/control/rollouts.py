@@ -1,6 +1,7 @@
 """What operators ask of rollouts: start, pause, resume, abort. Each is one transaction; `rolling` does the work."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -65,13 +66,14 @@ def rollout_abort(*, rollout: Rollout, actor: User | None) -> Rollout:
         row = _move(rollout, UNDER_WAY, RolloutStatus.ABORTED, actor, ended_at=clock.now())
         draining = row.items.filter(state=ItemState.RUNNING, gateway__provisioning_status=GatewayStatus.DRAINING)
         for item in draining.select_related("gateway"):
-            try:
-                with transaction.atomic():
-                    gateway_undrain(gateway=item.gateway, actor=actor)
-            except EgressError:
-                # Its app is being disabled, or its turn has gone on meanwhile: then it comes back by itself.
-                continue
+            _call_off(item.gateway, actor)
     return row
+
+
+def _call_off(gateway: Gateway, actor: User | None) -> None:
+    # Its app is being disabled, or its turn has gone on meanwhile: then it comes back by itself.
+    with suppress(EgressError), transaction.atomic():
+        gateway_undrain(gateway=gateway, actor=actor)
 
 
 def _check(rollout: Rollout) -> None:

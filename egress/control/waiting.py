@@ -91,7 +91,8 @@ def _is_on_its_way(gateway: Gateway) -> bool:
 
 def _gateway(gateway: Gateway) -> str:
     made_for = " (to replace the present one)" if gateway.replaces_id else ""
-    text = f"gateway {'AB'[gateway.slot]}{made_for} {gateway.provisioning_status}"
+    purpose = f" ({gateway.get_maintenance_display().lower()})" if gateway.maintenance else ""
+    text = f"gateway {'AB'[gateway.slot]}{made_for} {gateway.provisioning_status}{purpose}"
     if gateway.provisioning_status != GatewayStatus.BOOTING:
         return text
     if not gateway.public_address:

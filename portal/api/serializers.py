@@ -71,8 +71,29 @@ class EgressSerializer(serializers.Serializer[Any]):
         return ProblemSerializer(view).data if view.error_code else None
 
 
-class EgressChangeSerializer(serializers.Serializer[Any]):
+class KnownKeysSerializer(serializers.Serializer[Any]):
+    """A body that holds nothing but what is known here; `wanted` says what that is."""
+
+    wanted = ""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Refuse what isn't known, too: a wish that is misspelt must not look granted."""
+        if not isinstance(data, dict):
+            raise serializers.ValidationError({"body": [f"The body isn't an object. {self.wanted}"]})
+        unknown = sorted(data.keys() - self.fields.keys())
+        if unknown:
+            # As JSON writes them, and not all of them: they are anybody's text.
+            names = ", ".join(json.dumps(key[:NAME_LENGTH]) for key in unknown[:NAMES_TOLD])
+            raise serializers.ValidationError(
+                {"body": [f"The body holds what isn't known here: {names}. {self.wanted}"]}
+            )
+        return super().run_validation(data)
+
+
+class EgressChangeSerializer(KnownKeysSerializer):
     """The wish."""
+
+    wanted = WANTED
 
     type = serializers.ChoiceField(
         choices=EgressType.choices,
@@ -82,17 +103,6 @@ class EgressChangeSerializer(serializers.Serializer[Any]):
             "invalid_choice": f"`type` isn't one that there is. {WANTED}",
         },
     )
-
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        """Refuse what isn't known, too: a wish that is misspelt must not look granted."""
-        if not isinstance(data, dict):
-            raise serializers.ValidationError({"body": [f"The body isn't an object. {WANTED}"]})
-        unknown = sorted(data.keys() - self.fields.keys())
-        if unknown:
-            # As JSON writes them, and not all of them: they are anybody's text.
-            names = ", ".join(json.dumps(key[:NAME_LENGTH]) for key in unknown[:NAMES_TOLD])
-            raise serializers.ValidationError({"body": [f"The body holds what isn't known here: {names}. {WANTED}"]})
-        return super().run_validation(data)
 
 
 class AppSerializer(serializers.Serializer[Any]):

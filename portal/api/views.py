@@ -1,14 +1,13 @@
 """Version 1 of the REST API: each view parses, calls one service or selector, and answers."""
 
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.decorators import api_view, parser_classes, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +19,7 @@ from egress.control.selectors import Actor, app_for, apps_of, egress_view
 from egress.control.services import egress_disable, egress_enable, egress_retry
 
 from .authentication import token_of
+from .paging import Pages
 from .parsers import SmallJsonParser
 from .permissions import WritesWithLeave
 from .schema import described
@@ -31,21 +31,6 @@ REFUSALS = {
     429: OpenApiResponse(ErrorSerializer, "Too many requests with this token."),
 }
 APP_ID = OpenApiParameter("app_id", UUID, OpenApiParameter.PATH)
-
-
-class Pages(PageNumberPagination):
-    """`?page=` and `?page_size=`, with a bound."""
-
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
-    invalid_page_message = "There is no such page. Begin with ?page=1 and follow `next`."
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Describe a page in the words of OpenAPI 3.1, where null is a type; the framework's are 3.0's."""
-        link = {"type": ["string", "null"], "format": "uri"}
-        page = {"count": {"type": "integer"}, "next": link, "previous": link, "results": schema}
-        return {"type": "object", "required": list(page), "properties": page}
 
 
 class AppList(GenericAPIView[App]):

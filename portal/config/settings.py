@@ -205,6 +205,12 @@ SPECTACULAR_SETTINGS = {
         "EgressType": "egress.control.models.EgressType",
         "EgressState": "portal.api.serializers.STATES",
         "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
+        "GatewayStatus": "egress.control.models.GatewayStatus",
+        "GatewayHealth": "egress.control.models.Health",
+        "Maintenance": "egress.control.models_rollouts.Maintenance",
+        "RolloutKind": "egress.control.models_rollouts.RolloutKind",
+        "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
+        "RolloutTurn": "egress.control.models_rollouts.ItemState",
     },
 }
 

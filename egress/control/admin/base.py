@@ -49,6 +49,13 @@ COLOURS = {
     "releasing": "warning",
     "deleting": "warning",
     "maintenance": "warning",
+    "checking": "info",
+    "running": "info",
+    "paused": "warning",
+    "stopped": "danger",
+    "done": "success",
+    "aborted": "primary",
+    "refused": "danger",
 }
 
 

@@ -23,10 +23,7 @@ from egress.control import clock, services
 from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
 from egress.control.condition import pair_condition
 from egress.control.errors import EgressError
-from egress.control.maintenance import gateway_maintain
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
-from egress.control.models_rollouts import Maintenance
-from egress.control.repair.replacement import gateway_replace
 from egress.control.waiting import stuck_deletion, waits_for
 
 from .base import (
@@ -41,6 +38,7 @@ from .base import (
     on_row,
     operator,
 )
+from .upkeep import UpkeepActions
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
 
@@ -302,23 +300,43 @@ class GatewayAttention(AttentionFilter):
 
 
 @admin.register(Gateway)
-class GatewayAdmin(ReadOnlyAdmin[Gateway]):
+class GatewayAdmin(UpkeepActions, ReadOnlyAdmin[Gateway]):
     """Gateways: found by address, server or app."""
 
-    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "trouble")
+    list_display = (
+        "__str__",
+        "shown_status",
+        "shown_maintenance",
+        "shown_health",
+        "public_address",
+        "server_id",
+        "reported_at",
+        "trouble",
+    )
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
     #: The command line wants its id.
-    shown_first: ClassVar[tuple[str, ...]] = ("id", "assignment", "slot", "provisioning_status", "health", "trouble")
+    shown_first: ClassVar[tuple[str, ...]] = (
+        "id",
+        "assignment",
+        "slot",
+        "provisioning_status",
+        "maintenance",
+        "health",
+        "trouble",
+    )
     inlines = (EventInline,)
-    actions = ("rebuild",)
-    actions_detail = ("rebuild_this", "replace_this")
 
     @display(description="Status", ordering="provisioning_status", label=COLOURS)
     def shown_status(self, gateway: Gateway) -> str:
         """Show what we did, in its colour."""
         return gateway.provisioning_status
+
+    @display(description="For")
+    def shown_maintenance(self, gateway: Gateway) -> str:
+        """Say what it is drained or in maintenance for."""
+        return gateway.get_maintenance_display() or "-"
 
     @display(description="Health", ordering="health", label=COLOURS)
     def shown_health(self, gateway: Gateway) -> str:
@@ -329,46 +347,6 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     def trouble(self, gateway: Gateway) -> str:
         """Say what it lacks, by its own word or ours."""
         return stuck_deletion(gateway) or gateway.finding_reason or gateway.detail or "-"
-
-    @action(description="Rebuild (keeps the address)", permissions=["operate"])
-    def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:
-        """Rebuild, once it is confirmed."""
-        ask = confirmed(self, request, queryset, action="rebuild", question=_REBUILD)
-        if ask is None:
-            each(self, request, queryset, _rebuild(request), _REBUILT)
-        return ask
-
-    @action(description="Rebuild", permissions=["operate"], url_path="rebuild", variant=ActionVariant.DANGER)
-    def rebuild_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Rebuild, from its own page."""
-        return on_row(self, request, object_id, question=_REBUILD, service=_rebuild(request), done=_REBUILT)
-
-    @action(description="Replace", permissions=["operate"], url_path="replace", variant=ActionVariant.DANGER)
-    def replace_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Replace by a new server, from its own page."""
-        done = "is replaced once a new server forwards"
-        return on_row(self, request, object_id, question=_REPLACE, service=_replace(request), done=done)
-
-
-_REPLACE = (
-    "Replace by a new server? The customer gets another address in place of this one, and must change firewalls:"
-    " a power cycle or a rebuild keeps the address."
-)
-
-
-def _replace(request: HttpRequest) -> Callable[[Gateway], object]:
-    return lambda gateway: gateway_replace(gateway=gateway, actor=operator(request))
-
-
-_REBUILT = "is rebuilt once its connections ended"
-_REBUILD = (
-    "Rebuild from a fresh image? Its addresses stay; new connections take the other gateway meanwhile, present ones"
-    " end or are cut at the cluster's deadline."
-)
-
-
-def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
-    return lambda gateway: gateway_maintain(gateway=gateway, kind=Maintenance.REBUILD, actor=operator(request))
 
 
 class EventAttention(AttentionFilter):

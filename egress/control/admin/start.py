@@ -20,11 +20,13 @@ from egress.control.attention import (
     installation_concerns,
     node_concerns,
     repair_concerns,
+    rollout_concerns,
     stray_concerns,
 )
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.models_repair import ClusterRepair
+from egress.control.models_rollouts import UNDER_WAY, Rollout
 
 ROWS_SHOWN = 8
 
@@ -106,6 +108,13 @@ def _kinds() -> dict[type[Model], _Kind]:
             since="Last report",
             column="reported_at",
         ),
+        Rollout: _Kind(
+            alive=Q(status__in=UNDER_WAY),
+            concerns=rollout_concerns(),
+            describe=_rollout,
+            since="Since",
+            column="created_at",
+        ),
         StrayServer: _Kind(
             alive=Q(),
             concerns=stray_concerns(),
@@ -175,6 +184,10 @@ def _assignment(page: Any, row: Assignment) -> tuple[str, datetime | None]:
 
 def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
     return f"{row.provisioning_status}, {row.health}: {page.trouble(row)}", row.reported_at
+
+
+def _rollout(page: Any, row: Rollout) -> tuple[str, datetime | None]:
+    return f"{page.done(row)} gateways done: {row.reason}", row.created_at
 
 
 def _stray(page: Any, row: StrayServer) -> tuple[str, datetime | None]:

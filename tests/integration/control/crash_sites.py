@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import installation, maintenance, services
+from egress.control import installation, maintenance, rolling, rollouts, services
 from egress.control.inventory import adoption, breaker, quarantine, tidy
 from egress.control.reconcile import lease, replacing, steps
 from egress.control.reconcile import loop as reconcile
@@ -24,6 +24,7 @@ Site = tuple[str, str, int]
 MODULES = (
     *(reconcile, steps, replacing, lease, tidy, quarantine, breaker, installation, adoption, services, maintenance),
     *(circuit, presence, replacement, sweep),
+    *(rollouts, rolling),
 )
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
 #: Commits once in a database's life, whoever calls it first: a scenario must come here, not by every way.

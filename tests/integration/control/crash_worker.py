@@ -144,6 +144,7 @@ def _work(errand: dict[str, Any], take: _Take) -> None:
 
     reconcile.MAX_STEPS = errand["max_steps"]
     tasks.sweep()
+    tasks.roll()
     for _, arguments in take():
         tasks.reconcile_assignment(*arguments)
 
@@ -162,10 +163,10 @@ def _watch(errand: dict[str, Any], take: _Take) -> None:
 
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
-    from egress.control.models import App, Gateway
+    from egress.control.models import App, Cluster, Gateway
     from egress.control.models_installation import StrayServer
     from egress.control.models_repair import ClusterRepair
-    from egress.control.models_rollouts import Maintenance
+    from egress.control.models_rollouts import Maintenance, Rollout
     from portal.accounts.models import User
 
     kinds: dict[str, Callable[[str], object]] = {
@@ -174,6 +175,8 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
         "stray": lambda key: StrayServer.objects.get(pk=key),
         "kind": Maintenance,
         "row": lambda key: ClusterRepair.objects.get(pk=key),
+        "cluster": lambda key: Cluster.objects.get(pk=key),
+        "rollout": lambda key: Rollout.objects.get(pk=key),
     }
     given = {name: kinds.get(name, str)(value) for name, value in errand["given"].items()}
     module, _, service = errand["service"].rpartition(".")

@@ -136,10 +136,10 @@ class Fleet:
         bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
         return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
 
-    def nodes_follow(self) -> None:
+    def nodes_follow(self, *, flows: dict[str, int] | None = None) -> None:
         for node in self.nodes:
             self.sync_node(node)
-            self.report_node(node)
+            self.report_node(node, flows=flows)
 
     def bring_up(self) -> Assignment:
         """Enable, and go all the way to active."""

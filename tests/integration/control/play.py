@@ -12,6 +12,7 @@ from egress.control import clock, naming
 from egress.control.errors import EgressError, StandsStill
 from egress.control.models import AssignmentStatus, Event, GatewayStatus, RouteChange
 from egress.control.models_installation import Installation
+from egress.control.models_rollouts import Rollout
 from egress.provider.base import Server
 
 from .crash_sites import Site
@@ -62,6 +63,8 @@ class Play:
     errors: list[str] = field(default_factory=list)
     #: Slots whose gateway is silent.
     silent: set[int] = field(default_factory=set)
+    #: Connections that nodes report, by gateway.
+    flows: dict[str, int] = field(default_factory=dict)
     max_steps: int = 40
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ class Play:
                     # It enrols again at its next attempt.
                     self.fleet.tokens.pop(str(gateway.pk), None)
         with suppress(StandsStill):
-            self.fleet.nodes_follow()
+            self.fleet.nodes_follow(flows=self.flows)
 
     def work(self) -> None:
         """Let a worker do what is due."""
@@ -195,6 +198,18 @@ class Play:
             self.sleep(every_seconds)
             self.agents()
         raise AssertionError(f"never reached: {self.fleet.assignment}, {self.statuses()}, {self.errors}")
+
+    def rollout(self) -> Rollout:
+        return Rollout.objects.filter(cluster=self.fleet.cluster).latest("pk")
+
+    def items(self, state: str) -> int:
+        """Return how many gateways of the rollout are in `state`."""
+        return self.rollout().items.filter(state=state).count()
+
+    def told(self) -> list[str]:
+        """Return in what states nodes were told the gateways."""
+        change = RouteChange.objects.get(cluster=self.fleet.cluster)
+        return [gateway["state"] for gateway in change.route["gateways"]]
 
     def statuses(self) -> list[str]:
         return [gateway.provisioning_status for gateway in self.fleet.gateways()]

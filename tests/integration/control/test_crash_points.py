@@ -22,7 +22,7 @@ from egress.control.reconcile.plan import Act
 from egress.control.reconcile.steps import MAX_MOVES
 
 from . import crash_sites
-from .cloud import BUG, IGNORED, FileCloud
+from .cloud import BUG, IGNORED, IMAGES, FileCloud
 from .crash_worker import Worker
 from .fleet import make_fleet
 from .play import MAX_DEATHS, Kill, Play
@@ -114,14 +114,80 @@ def rebuild(play: Play) -> None:
 def reboot(play: Play) -> None:
     play.bring_up()
     play.maintain("reboot")
-    play.until(lambda: play.fleet.cloud.done("reboot"))
+    play.until(lambda: play.fleet.gateways()[0].maintained)
     play.until(play.is_active)
 
 
 def power_cycle(play: Play) -> None:
     play.bring_up()
     play.maintain("power_cycle")
-    play.until(lambda: play.fleet.cloud.done("power_cycle"))
+    play.until(lambda: play.fleet.gateways()[0].maintained)
+    play.until(play.is_active)
+
+
+def drained_and_taken_back(play: Play) -> None:
+    play.bring_up()
+    play.ask("maintenance.gateway_drain", gateway=play.fleet.gateways()[0])
+    play.until(lambda: play.told() == ["draining", "active"])
+    play.ask("maintenance.gateway_undrain", gateway=play.fleet.gateways()[0])
+    play.until(play.is_active)
+
+
+def drained_then_rebooted(play: Play) -> None:
+    play.bring_up()
+    play.prepare(lambda: play.ask("maintenance.gateway_drain", gateway=play.fleet.gateways()[0]))
+    play.maintain("reboot")
+    play.until(lambda: play.fleet.gateways()[0].maintained)
+    play.until(play.is_active)
+
+
+def roll(play: Play) -> None:
+    """Both gateways are rebuilt from another image; an operator pauses in between, and the provider fails for once."""
+    play.bring_up()
+    play.fleet.cloud.fail("image_regions", "provider_unavailable")
+    play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="rebuild", image=IMAGES[-1])
+    play.until(lambda: play.items("running"))
+    play.ask("rollouts.rollout_pause", rollout=play.rollout())
+    play.until(lambda: play.items("done") == 1)
+    play.ask("rollouts.rollout_resume", rollout=play.rollout())
+    play.until(lambda: play.items("done") == 2, every_seconds=20)
+    play.until(lambda: play.rollout().status == "done")
+    assert {gateway.server_id for gateway in play.fleet.gateways()} <= set(play.fleet.cloud.rebuilt())
+    play.until(play.is_active)
+
+
+def roll_aborted(play: Play) -> None:
+    """While a gateway drains for it."""
+    play.bring_up()
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="reboot"))
+    carried = {str(gateway.pk): 1 for gateway in play.fleet.gateways()}
+    play.flows = carried
+    play.until(lambda: play.statuses() == ["draining", "ready"])
+    play.ask("rollouts.rollout_abort", rollout=play.rollout())
+    play.flows = {}
+    play.until(play.is_active)
+    assert not any(gateway.maintained for gateway in play.fleet.gateways())
+
+
+def roll_refused(play: Play) -> None:
+    """Nobody has the image."""
+    play.bring_up()
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="rebuild", image="none"))
+    play.until(lambda: play.rollout().status == "refused")
+    play.until(play.is_active)
+
+
+def roll_stops(play: Play) -> None:
+    """The provider refuses; an operator mends the gateway, and lets it go on."""
+    play.bring_up()
+    play.fleet.cloud.fail("reboot", "provider_rejected", times=2)
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="reboot"))
+    play.until(lambda: play.rollout().status == "stopped")
+    play.fleet.cloud.heal()
+    play.prepare(play.rebuild)
+    play.until(play.is_active)
+    play.prepare(lambda: play.ask("rollouts.rollout_resume", rollout=play.rollout()))
+    play.until(lambda: play.rollout().status == "done", every_seconds=20)
     play.until(play.is_active)
 
 
@@ -475,6 +541,12 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         rebuild,
         reboot,
         power_cycle,
+        drained_and_taken_back,
+        drained_then_rebooted,
+        roll,
+        roll_aborted,
+        roll_refused,
+        roll_stops,
         rebuild_called_off,
         rebuild_refused,
         rebuild_finds_no_server,
@@ -564,6 +636,26 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "reboot": ("maintain:reboot", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
     "power_cycle": ("maintain:power_cycle", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
+    "drained_and_taken_back": (
+        "gateway_drain:commit-gateway_drain",
+        "gateway_drain:send",
+        "gateway_undrain:commit-gateway_undrain",
+        "gateway_undrain:send",
+    ),
+    "drained_then_rebooted": ("gateway_maintain:commit-gateway_maintain", "begin_maintenance:commit-_move"),
+    "roll": (
+        "rollout_start:commit-rollout_start",
+        "roll:image_regions",
+        "roll:commit-_check_image",
+        "roll:commit-_check_image#2",
+        "roll:commit-_advance",
+        "roll:send",
+        "rollout_pause:commit-_move",
+        "rollout_resume:commit-rollout_resume",
+    ),
+    "roll_aborted": ("rollout_abort:commit-rollout_abort", "rollout_abort:send"),
+    "roll_refused": ("roll:image_regions", "roll:commit-_check_image#2"),
+    "roll_stops": ("roll:commit-_advance", "roll:send"),
     "rebuild_called_off": ("resume:commit-_move",),
     "rebuild_refused": ("maintain:commit-_after_provider_error",),
     "rebuild_finds_no_server": ("maintain:get",),
@@ -665,7 +757,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(900)
 def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale = {}, {}
     sites: set[crash_sites.Site] = set()

@@ -1,9 +1,14 @@
 """A rollout brings all gateways of a cluster through their maintenance: a few pairs at once, never both of a pair."""
 
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
 from egress.control import installation, tasks
@@ -14,6 +19,8 @@ from egress.control.models_rollouts import ItemState, Maintenance, Rollout, Roll
 from egress.control.rollout_progress import progress_of
 from egress.control.rollouts import rollout_abort, rollout_pause, rollout_resume, rollout_start
 from egress.control.services import egress_disable
+from portal.accounts.models import User
+from tests.factories import make_user
 
 from .cloud import FileCloud
 from .pairs import Pairs, make_pairs
@@ -249,7 +256,7 @@ def test_a_failure_below_the_limit_leaves_its_pair_alone_and_the_others_go_on(pa
     assert waiting.says == "its peer is error"
     gateway_maintain(gateway=item.gateway, kind=Maintenance.REBUILD, actor=None)
     finish(pairs, rollout)
-    assert (rollout.status, "1 gateways didn't come back" in rollout.reason) == (RolloutStatus.STOPPED, True)
+    assert (rollout.status, "1 gateway didn't come back" in rollout.reason) == (RolloutStatus.STOPPED, True)
     rollout_resume(rollout=rollout, actor=None)
     finish(pairs, rollout)
     assert set(states(rollout)) == {ItemState.DONE}
@@ -346,3 +353,126 @@ def test_a_cluster_without_gateways_is_done_at_once(cloud: FileCloud, settings: 
     tasks.roll()
     rollout.refresh_from_db()
     assert (rollout.status, progress_of(rollout).percent) == (RolloutStatus.DONE, 100)
+
+
+# --- the command line and the admin ----------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> str:
+    output = StringIO()
+    call_command("rollout", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_operators_roll_on_the_command_line(cloud: FileCloud, settings: Settings) -> None:
+    pairs = make_pairs(cloud, settings, 1)
+    cluster = pairs.fleets[0].cluster.name
+    with pytest.raises(CommandError, match="no cluster nowhere"):
+        command("start", "nowhere")
+    with pytest.raises(CommandError, match="batch"):
+        command("start", cluster, "--batch", "0")
+    assert "checking; 2 waiting of 2 gateways" in command("start", cluster, "--kind", "reboot")
+    number = str(Rollout.objects.get().pk)
+    with pytest.raises(CommandError, match="isn't over"):
+        command("start", cluster)
+    pairs.work()
+    assert "paused" in command("pause", number)
+    assert "running" in command("resume", number)
+    tasks.roll()
+    shown = command("status", number)
+    assert "A: running, finishes its connections" in shown
+    assert "B: waiting, its peer is draining" in shown
+    assert f"rollout {number}: reboot of {cluster} (running); 1 running, 1 waiting" in command("status")
+    assert "aborted" in command("abort", number)
+    with pytest.raises(CommandError, match="It is over: start another one"):
+        command("abort", number)
+    with pytest.raises(CommandError, match="no rollout 999"):
+        command("status", "999")
+
+
+@pytest.mark.parametrize(("end", "reason"), [("done", ""), ("stopped", "1 gateways"), ("refused", "no image")])
+def test_a_command_that_waits_ends_as_the_rollout_does(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch, end: str, reason: str
+) -> None:
+    def meanwhile(_: float) -> None:
+        Rollout.objects.update(status=end, reason=reason)
+
+    monkeypatch.setattr("egress.control.management.commands.rollout.time.sleep", meanwhile)
+    arguments = ("start", pairs.fleets[0].cluster.name, "--wait", "60")
+    if end == "done":
+        assert "done; 4 waiting" in command(*arguments)
+    else:
+        with pytest.raises(CommandError, match=f"is {end}: {reason}"):
+            command(*arguments)
+
+
+def test_a_command_that_waited_long_enough_says_that_it_goes_on(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("egress.control.management.commands.rollout.time.monotonic", iter([0.0, 61.0]).__next__)
+    with pytest.raises(CommandError, match="isn't over after 60 s; it goes on"):
+        command("start", pairs.fleets[0].cluster.name, "--wait", "60")
+
+
+@pytest.fixture
+def page(pairs: Pairs) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator@example.com", "a-long-password"))
+    return client
+
+
+ADD = "/admin/control/rollout/add/"
+
+
+def test_an_operator_starts_watches_pauses_and_aborts_one_in_the_admin(page: Client, pairs: Pairs) -> None:
+    assert page.get(ADD).status_code == 200
+    form = {"cluster": pairs.fleets[0].cluster.pk, "kind": "reboot", "image": "", "batch": 1, "max_failures": 1}
+    shown = page.post(ADD, form, follow=True)
+    rollout = Rollout.objects.get()
+    own = f"/admin/control/rollout/{rollout.pk}/change/"
+    assert shown.redirect_chain == [(own, 302)]
+    assert (rollout.created_by, rollout.items.count()) == (User.objects.get(email="operator@example.com"), 4)
+    refused = page.post(ADD, form, follow=True).content.decode()
+    assert "Nothing was started" in refused
+    assert f"Rollout {rollout.pk} of" in refused
+    assert page.post(ADD, {**form, "batch": 51}).status_code == 200
+    tasks.roll()
+    tasks.roll()
+    watched = page.get(own)
+    assert watched.headers["Refresh"] == "5"
+    assert "0 % over: 1 running, 3 waiting of 4 gateways" in watched.content.decode()
+    assert "finishes its connections" in watched.content.decode()
+    assert "its peer is draining" in watched.content.decode()
+    for verb, status in (("pause", "paused"), ("resume", "running"), ("abort", "aborted")):
+        url = reverse(f"admin:control_rollout_{verb}_this", args=[rollout.pk])
+        page.get(url)
+        rollout.refresh_from_db()
+        assert rollout.status != status
+        page.post(url, {"confirmed": "yes"})
+        rollout.refresh_from_db()
+        assert rollout.status == status
+    again = page.post(reverse("admin:control_rollout_abort_this", args=[rollout.pk]), {"confirmed": "yes"}, follow=True)
+    assert "It is over" in again.content.decode()
+    assert "Refresh" not in page.get(own).headers
+    assert page.get("/admin/control/rollout/", {"q": "lab"}).status_code == 200
+    assert page.post(own, {"batch": 9}).status_code == 403
+
+
+def test_a_rollout_that_stopped_is_on_the_start_page(page: Client, pairs: Pairs) -> None:
+    rollout = start(pairs)
+    Rollout.objects.update(status=RolloutStatus.STOPPED, reason="1 gateways didn't come back")
+    shown = page.get("/admin/").content.decode()
+    assert "Stopped by itself" in shown
+    assert f"/admin/control/rollout/{rollout.pk}/change/" in shown
+
+
+def test_who_may_only_look_starts_none(pairs: Pairs) -> None:
+    viewer = make_user(is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
+    client = Client()
+    client.force_login(viewer)
+    rollout = start(pairs)
+    shown = client.get(f"/admin/control/rollout/{rollout.pk}/change/")
+    assert shown.status_code == 200
+    assert "/abort/" not in shown.content.decode()
+    assert client.get(ADD).status_code == 403
+    url = reverse("admin:control_rollout_abort_this", args=[rollout.pk])
+    assert client.post(url, {"confirmed": "yes"}).status_code == 403
