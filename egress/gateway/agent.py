@@ -1,7 +1,7 @@
 """Run the gateway's agent: keep the kernel as wanted, stay in touch with the control plane, answer probes.
 
-Four threads, each with one job; they share the Keeper and nothing else that changes. The kernel goes on by itself
-when the agent stops, whatever stops it.
+Five threads, each with one job; they share the Keeper, what they count, and nothing else that changes. The kernel goes
+on by itself when the agent stops, whatever stops it.
 """
 
 import logging
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from egress import __version__
+from egress.wire.exposition import Page
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, GatewayReport, GatewaySync, GatewaySyncRequest
 
-from . import kernel, tuning
+from . import kernel, metrics, tuning
 from .config import Config
 from .keeper import Keeper, Status
 from .kernel import KernelError
+from .metrics import Counts, serve_metrics
 from .prober import answer_probes
 from .service import notify
 from .session import Backoff, Channel, Credential, explain
@@ -49,6 +51,7 @@ class Agent:
         self._keeper = Keeper(store, config.vpc)
         self._credential = Credential(config, store, self._boot_id)
         self._worth_reporting = threading.Event()
+        self._counts = Counts()
 
     def run(self) -> NoReturn:
         """Work until the process is ended. The ruleset is in place before anything else happens."""
@@ -56,7 +59,7 @@ class Agent:
         if self._keeper.ensure().forwarding:
             self._worth_reporting.set()
         notify("READY=1")
-        for job in (self._sync, self._report, self._answer_probes):
+        for job in (self._sync, self._report, self._answer_probes, self._serve_metrics):
             threading.Thread(target=job, name=job.__name__.strip("_"), daemon=True).start()
         while True:
             watch.wait(LOOK_SECONDS)
@@ -75,6 +78,13 @@ class Agent:
     def _answer_probes(self) -> NoReturn:
         answer_probes(self._keeper, self._boot_id)
 
+    def _serve_metrics(self) -> NoReturn:
+        serve_metrics(self._keeper, self._page)
+
+    def _page(self, wish: GatewaySync) -> Page:
+        revision = self._keeper.status.applied_revision
+        return metrics.page_of(self._config.gateway_id, self._seen(), wish, revision, self._counts)
+
     def _sync(self) -> NoReturn:
         """Follow the list of clients: each request acknowledges what is in force."""
         channel = Channel(self._config, self._credential)
@@ -87,6 +97,7 @@ class Agent:
                 wish = self._ask(channel, before.applied_revision, wait_seconds)
             except ControlPlaneError as error:
                 wait_seconds = 0
+                self._counts.failures["sync"] += 1
                 self._pause(backoff, explain(error))
                 continue
             after = self._keeper.adopt(wish)
@@ -126,13 +137,17 @@ class Agent:
                 self._send(channel)
                 backoff.reset()
             except ControlPlaneError as error:
+                self._counts.failures["report"] += 1
                 self._pause(backoff, explain(error))
                 continue
             self._worth_reporting.wait(REPORT_SECONDS)
 
     def _send(self, channel: Channel) -> None:
+        channel.call("gateways/report", self._seen(), Done, timeout_seconds=10)
+
+    def _seen(self) -> GatewayReport:
         status = self._keeper.status
-        report = GatewayReport(
+        return GatewayReport(
             boot_id=self._boot_id,
             agent_version=__version__,
             forwarding=status.forwarding,
@@ -140,7 +155,6 @@ class Agent:
             flows=_flows(),
             bytes_out=kernel.bytes_sent(status.public_interface),
         )
-        channel.call("gateways/report", report, Done, timeout_seconds=10)
 
 
 def _flows() -> int:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from egress.wire import probe
+from egress.wire import probe, scrape
 
 FAMILY = "inet"
 TABLE = "sluicegate"
@@ -23,6 +23,8 @@ NEW_PER_SECOND = 1_000
 NEW_AT_ONCE = 20_000
 #: Probes that one client may send per second: ten times what a node needs.
 PROBES_PER_SECOND = 100
+#: Connections for metrics that are let in per second, from all that may ask for them.
+SCRAPES_PER_SECOND = 5
 #: Not the internet (IANA's special-purpose registry): a gateway forwards nothing there. The documentation networks
 #: are left out, since no network routes them, and laboratories use them.
 SPECIAL = (
@@ -52,6 +54,8 @@ class Forwarding:
     public_address: str
     vpc: str
     clients: frozenset[str]
+    #: Who may ask for metrics, from the private side.
+    scrapers: frozenset[str] = frozenset()
 
 
 def closed() -> str:
@@ -68,7 +72,7 @@ def open_for(wanted: Forwarding) -> str:
     local = f"""\
 		udp dport {probe.PORT} jump probes
 		iifname {private} ip saddr @clients icmp type echo-request limit rate 10/second accept
-"""
+{_scrapes(private, wanted.scrapers)}"""
     decide = _filter(local=local, transit=_transit(public, private))
     return _table(_sets(wanted) + _CLASSIFY + _probes(private) + _OUTBOUND + decide + _translate(wanted, public))
 
@@ -152,6 +156,15 @@ def _probes(private: str) -> str:
 		accept
 	}}
 """
+
+
+def _scrapes(private: str, scrapers: Iterable[str]) -> str:
+    """Return the rule that lets in who may ask for metrics; none where nobody may."""
+    elements = _elements(scrapers)
+    if not elements:
+        return ""
+    new = f"tcp dport {scrape.PORT} ct state new limit rate {SCRAPES_PER_SECOND}/second"
+    return f"\t\tiifname {private} ip saddr {{ {elements} }} {new} accept\n"
 
 
 def _transit(public: str, private: str) -> str:

@@ -12,7 +12,9 @@ from .cni_commands import Commands
 from .cni_server import CniServer
 from .config import Config
 from .containers import Containers
+from .counts import Counts
 from .link import Link
+from .metrics import Exporter, View
 from .network import NetworkCheck
 from .reports import Health, Reporter
 from .state import State
@@ -43,7 +45,7 @@ class Agent:
     """One node's agent.
 
     `open_dataplane` is called in the thread that the data plane then lives in; `prober` makes the prober from the
-    function that it is to call on change.
+    function that it is to call on change; it counts in `counts`.
     """
 
     def __init__(
@@ -51,8 +53,13 @@ class Agent:
         config: Config,
         open_dataplane: Callable[[], Dataplane],
         prober: Callable[[Callable[[], None]], Prober],
+        counts: Counts | None = None,
     ) -> None:
         self._config = config
+        self._counts = counts or Counts()
+        self._exporter = Exporter(config, self._view)
+        #: What is in force, once there is something that follows it.
+        self._sync: Sync | None = None
         # Whatever is wrong with the configuration shows here, before anything is touched.
         sync_link, report_link = Link(config, "sync"), Link(config, "report")
         self._state = State(Path(config.state_dir))
@@ -77,12 +84,13 @@ class Agent:
         # Containers that need no rules don't wait for the data plane to start.
         await self._server.start()
         await self._steward.try_refresh()
-        sync = Sync(
+        self._sync = sync = Sync(
             self._config, self._state, self._sync_link, self._steward.apply, applied=self._steward.status == "ok"
         )
         self._say_ready()
         try:
             jobs = [self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch()]
+            jobs.append(self._exporter.run())
             await _until(stop, *jobs, self._network.run(), _release(sync.abreast))
         finally:
             await self._server.close()
@@ -111,12 +119,27 @@ class Agent:
 
     async def _watch(self) -> None:
         """Keep new connections off the gateways that the prober gives up."""
+        suspect: frozenset[str] = frozenset()
         while True:
             await self._judged.wait()
             self._judged.clear()
             health = self._prober.health()
             self._reporter.changed()
-            await self._steward.suspect(frozenset(gateway for gateway in health if health[gateway] == "unhealthy"))
+            unhealthy = frozenset(gateway for gateway in health if health[gateway] == "unhealthy")
+            self._counts.pivots += len(unhealthy - suspect)
+            suspect = unhealthy
+            await self._steward.suspect(unhealthy)
+
+    def _view(self) -> View:
+        table = self._state.table
+        return View(
+            node=self._config.name,
+            report=self._reporter.present(),
+            table=table,
+            applied_revision=self._sync.applied_revision if self._sync else 0,
+            in_sync=table is not None and not self._state.trouble,
+            counts=self._counts,
+        )
 
 
 async def _release(abreast: asyncio.Event) -> None:

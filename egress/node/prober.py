@@ -9,12 +9,16 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from egress.wire import probe
+
+from .counts import Counts
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,10 @@ _LATE = 2.5
 _RECEIVE_BUFFER_BYTES = 1 << 20
 #: Datagrams from elsewhere that a round puts up with.
 _STRANGERS = 100
+#: SO_TIMESTAMPNS and its message, as on all 64-bit machines that we know: the kernel notes when a datagram came.
+_TIMESTAMP = 35
+_TIMESPEC = struct.Struct("=qq")
+_STAMP_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 
 Health = Literal["healthy", "unhealthy", "unknown"]
 
@@ -46,6 +54,8 @@ class Target:
     nonce: bytes = b""
     heard: bool = False
     forwarding: bool = False
+    #: When the probe was sent, by the clock that the kernel stamps with, in nanoseconds.
+    asked_at: int = 0
 
     def hear(self, answer: probe.Answer) -> bool:
         """Take in a genuine answer; return False for one to another round's probe."""
@@ -81,8 +91,16 @@ class Prober:
     With an `interface` nothing that comes in by another one is heard: a container's flood would drown the answers.
     """
 
-    def __init__(self, on_change: Callable[[], None], *, port: int = probe.PORT, interface: str = "") -> None:
+    def __init__(
+        self,
+        on_change: Callable[[], None],
+        *,
+        port: int = probe.PORT,
+        interface: str = "",
+        counts: Counts | None = None,
+    ) -> None:
         self._on_change = on_change
+        self._counts = counts or Counts()
         self._port = port
         self._interface = interface.encode()
         self._key = b""
@@ -103,6 +121,7 @@ class Prober:
             for gateway, address in targets.items()
         }
         self._by_address = {target.address: target for target in self._targets.values()}
+        self._counts.keep(targets)
 
     def health(self) -> dict[str, Health]:
         """Return what is known of each target: unhealthy ones should get no new connections."""
@@ -116,6 +135,7 @@ class Prober:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as port:
             port.setblocking(False)
             port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+            port.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
             port.bind(("0.0.0.0", 0))
             due = loop.time()
             while True:
@@ -126,6 +146,7 @@ class Prober:
                 self._hear(port)
                 if late > INTERVAL_SECONDS * (_LATE - 1):
                     log.warning("the prober slept %.1f s: nothing is concluded from that round", late)
+                    self._counts.late_rounds += 1
                     due = loop.time()
                     continue
                 self._judge()
@@ -138,6 +159,7 @@ class Prober:
         for target in self._targets.values() if self._key else ():
             target.heard, target.nonce = False, secrets.token_bytes(probe.NONCE_BYTES)
             # A send that fails is silence like any other, and the rounds count that.
+            target.asked_at = time.time_ns()
             with suppress(OSError):
                 port.sendto(probe.request(self._key, target.nonce), (target.address, self._port))
 
@@ -145,7 +167,7 @@ class Prober:
         """Take in the round's answers, all at its end: being woken by each would cost more than all else here."""
         for _ in range(_STRANGERS + 2 * len(self._targets)):
             try:
-                datagram, (address, _) = port.recvfrom(probe.ANSWER_BYTES + 1)
+                datagram, stamps, _, (address, _) = port.recvmsg(probe.ANSWER_BYTES + 1, _STAMP_BYTES)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -153,16 +175,26 @@ class Prober:
                 continue
             target = self._by_address.get(address)
             answer = probe.read_answer(self._key, datagram) if target else None
-            if target and answer:
-                target.hear(answer)
+            if target and answer and target.hear(answer):
+                self._time(target, stamps)
+
+    def _time(self, target: Target, stamps: Sequence[tuple[int, int, bytes]]) -> None:
+        """Note how long an answer took. One that the clock was set between, it seems, says nothing."""
+        for level, kind, stamp in stamps:
+            if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP) and len(stamp) == _TIMESPEC.size:
+                seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+                took = (seconds * 10**9 + nanoseconds - target.asked_at) / 1e9
+                if 0 <= took <= INTERVAL_SECONDS * _LATE:
+                    self._counts.round_trip.observe(took)
 
     def _judge(self) -> None:
         if not self._key:
             return
         self._round += 1
-        for target in self._targets.values():
+        for gateway, target in self._targets.items():
             # One that was added in this round hasn't been asked yet.
             if target.nonce:
+                self._counts.probed(gateway, answered=target.heard)
                 target.end_round(self._round)
         health = self.health()
         if health != self._told:
