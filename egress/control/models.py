@@ -13,7 +13,7 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
-from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
+from .validators import DEFAULTS, check_cluster, check_label, check_mask, check_network, check_networks, wire_bounds
 
 
 class EgressType(models.TextChoices):
@@ -75,6 +75,9 @@ class Cluster(models.Model):
         validators=wire_bounds("snat_ports"),
         help_text="The last one. The range lies outside the NodePort range, 30000-32767.",
     )
+    scrapers = models.JSONField(
+        default=list, blank=True, help_text="Who may ask gateways for their metrics: addresses in the VPC, a JSON list."
+    )
     join_token_hash = models.CharField(max_length=64, blank=True, editable=False)
     #: Hex; keys the probes between nodes and gateways.
     probe_key = models.CharField(max_length=128, default=new_probe_key, editable=False)
@@ -94,8 +97,8 @@ class Cluster(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse ranges of ports that can't be used."""
-        check_snat_ports(self.snat_port_first, self.snat_port_last)
+        """Refuse ranges of ports that can't be used, and scrapers outside of the VPC."""
+        check_cluster(self)
 
 
 class App(models.Model):

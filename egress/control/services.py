@@ -64,6 +64,7 @@ CHANGEABLE = FIXED_IN_USE | {
     "flow_deadline_seconds",
     "snat_port_first",
     "snat_port_last",
+    "scrapers",
 }
 #: A gateway that a rebuild is going on with.
 _IN_REBUILD = (GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING)

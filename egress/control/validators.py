@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import BaseValidator, MaxValueValidator, MinValueValidator
 
 from egress.wire.codec import Bounds
-from egress.wire.messages import ClusterSettings
+from egress.wire.messages import MAX_SCRAPERS, ClusterSettings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MAX_LOCAL_NETWORKS = 200
@@ -53,6 +53,19 @@ def check_networks(value: Any) -> None:
         check_network(network)
 
 
+def check_scrapers(value: Any, vpc: str) -> None:
+    """Refuse what is no short list of IPv4 addresses in `vpc`."""
+    if not isinstance(value, list) or len(value) > MAX_SCRAPERS:
+        raise ValidationError(f'Give a list of at most {MAX_SCRAPERS} addresses, such as ["10.110.0.5"].')
+    for address in value:
+        try:
+            inside = ipaddress.IPv4Address(address if isinstance(address, str) else "") in ipaddress.IPv4Network(vpc)
+        except ValueError as error:
+            raise ValidationError(f"{address!r} is no IPv4 address such as 10.110.0.5: {error}.") from None
+        if not inside:
+            raise ValidationError(f"{address} isn't in the VPC {vpc}: gateways are asked for metrics from there only.")
+
+
 def wire_bounds(name: str) -> list[BaseValidator]:
     """Return validators with the limits that the wire sets to the numbers in a field of ClusterSettings."""
     hint = get_type_hints(ClusterSettings, include_extras=True)[name]
@@ -64,6 +77,12 @@ def _innermost_bounds(hint: Any) -> Iterator[Bounds]:
     for argument in get_args(hint):
         yield from _innermost_bounds(argument)
     yield from (each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Bounds))
+
+
+def check_cluster(cluster: Any) -> None:
+    """Refuse a cluster whose fields don't go together."""
+    check_snat_ports(cluster.snat_port_first, cluster.snat_port_last)
+    check_scrapers(cluster.scrapers, cluster.vpc)
 
 
 def check_mask(value: int) -> None:
