@@ -49,7 +49,7 @@ _TOKEN = re.compile(r"[!-~]{1,1000}")
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 
 T = TypeVar("T")
-#: Told of every call that was made: "ok" or the error's code, and what the hourly limit leaves, and is; None: not said.
+#: Told of every call that was made: "ok" or the error's code; the requests left this hour, and all; None: not said.
 Answered: TypeAlias = Callable[[str, int | None, int | None], None]
 
 

@@ -239,7 +239,7 @@ class GatewaySync:
     targets: Annotated[tuple[Address, ...], Bounds(0, MAX_TARGETS)] = ()
     #: Who may ask for its metrics, on the private side, and the SHA-256 (hex) of the token to be shown; "" for nobody.
     scrapers: Annotated[tuple[Address, ...], Bounds(0, MAX_SCRAPERS)] = ()
-    scrape_digest: Annotated[str, Pattern(r"([0-9a-f]{64})?")] = ""
+    scrape_digest: Annotated[str, Bounds(0, 64), Pattern(r"([0-9a-f]{64})?")] = ""
     #: Whose traffic it carries, for its metrics: the app's id, and its own place in the pair.
     app: Annotated[str, Bounds(0, 64)] = ""
     slot: Annotated[int, Bounds(0, 1)] = 0
