@@ -1,6 +1,7 @@
 """Every parser that meets a network, a disk or the plugin: whatever comes, it is read, or refused in the agreed way.
 
-The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider.
+The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider,
+requests for agents' metrics in unit/wire/test_scrape.
 """
 
 import contextlib
@@ -72,7 +73,7 @@ WHOLE = {
 
 def test_no_message_is_left_out() -> None:
     here = {value for value in vars(messages).values() if isinstance(value, type) and hasattr(value, "__slots__")}
-    parts = {messages.ClusterSettings, messages.Route, messages.RouteGateway}
+    parts = {messages.ClusterSettings, messages.Probing, messages.Route, messages.RouteGateway, messages.Pivot}
     assert {kind for kind in here if kind.__module__ == messages.__name__} - parts <= set(KINDS)
 
 
