@@ -6,7 +6,7 @@ A thread of its own; what it finds goes into the answers to probes and into repo
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from . import kernel
@@ -60,8 +60,7 @@ class Lookout:
         if way is None:
             return
         if way != self._way:
-            self._way, self._outlook = way, Outlook()
-            self._open(way)
+            self._take(way)
         elif phase == 0 and not (self.view.link and self.view.internet and self._echoes):
             # The interface may be another one by now, under the same name.
             self._open(way)
@@ -71,6 +70,14 @@ class Lookout:
         self._received = link.packets
         self._ask_targets(phase)
         self._tell(self._outlook.view)
+
+    def _take(self, way: _Way) -> None:
+        """Watch `way` from now on; what is known of a link that stays is kept over other targets."""
+        if self._way is None or replace(self._way, targets=way.targets) != way:
+            self._outlook = Outlook()
+        self._outlook.forget_targets()
+        self._way = way
+        self._open(way)
 
     def _ask_next_hop(self, packets: int) -> None:
         if self._next_hop:
@@ -89,7 +96,8 @@ class Lookout:
         before, self.view = self.view, view
         if _summary(before) != _summary(view):
             link, internet = ("good" if each else "lost" for each in (view.link, view.internet))
-            log.warning("the way out: link %s, internet %s", link, internet)
+            level = logging.INFO if view.link and view.internet else logging.WARNING
+            log.log(level, "the way out: link %s, internet %s", link, internet)
             self._on_change()
 
     def _open(self, way: _Way) -> None:

@@ -50,6 +50,10 @@ class Outlook:
         self._carrier = Streak(bad_after=1, good_after=STEADY_LOOKS)
         self._next_hop = Streak(bad_after=NEXT_HOP_MISSES, good_after=STEADY_LOOKS)
         self._next_hop_known = False
+        self.forget_targets()
+
+    def forget_targets(self) -> None:
+        """Begin anew with the internet, as others are asked from now on."""
         self._internet = Streak(bad_after=INTERNET_ROUNDS, good_after=INTERNET_ROUNDS)
         self._targets: Mapping[str, bool] = {}
 

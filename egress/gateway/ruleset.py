@@ -166,7 +166,7 @@ def _answers(wanted: Forwarding, public: str) -> str:
 
 
 def _untracked(wanted: Forwarding, answers: str) -> str:
-    """Return the chains that keep the gateway's own echoes, and the nodes' probes, out of connection tracking.
+    """Return the chains that keep the gateway's own echoes, and nodes' probes and pings, out of connection tracking.
 
     So a client can't take their answers by pings of its own, nor stop them by filling the table.
     """
@@ -177,11 +177,13 @@ def _untracked(wanted: Forwarding, answers: str) -> str:
 		type filter hook prerouting priority raw; policy accept;
 		{answers} notrack
 		iifname {private} udp dport {probe.PORT} fib daddr type local notrack
+		iifname {private} icmp type echo-request fib daddr type local notrack
 	}}
 	chain asked {{
 		type filter hook output priority raw; policy accept;
 		oifname {public} ip daddr @targets icmp type echo-request {token} notrack
 		oifname {private} udp sport {probe.PORT} notrack
+		oifname {private} icmp type echo-reply notrack
 	}}
 """
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tuning
+from .bare import bare
 from .config import Config
 
 #: What providers accept.
@@ -26,8 +27,8 @@ UNIT_PATH = "/etc/systemd/system/sluicegate-gateway.service"
 SYSCTL_PATH = "/etc/sysctl.d/60-sluicegate.conf"
 #: Read after the image's own settings, of which the last one counts.
 APT_PATH = "/etc/apt/apt.conf.d/99-sluicegate"
-#: The module that builds user data has no use on the gateway itself.
-_LEFT_OUT = frozenset({Path(__file__).name})
+#: The modules that build user data have no use on the gateway itself.
+_LEFT_OUT = frozenset({Path(__file__).name, "bare.py"})
 _ARCHIVE_MAIN = "from egress.gateway.__main__ import main\n\nmain()\n"
 #: The oldest time that a zip archive can hold: the same files give the same archive, whenever and wherever it is built.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -163,7 +164,7 @@ def agent_archive() -> bytes:
     package = Path(__file__).resolve().parents[1]
     sources = [package / "__init__.py", *(package / "wire").glob("*.py"), *(package / "gateway").glob("*.py")]
     members = {
-        str(path.relative_to(package.parent)): path.read_text() for path in sources if path.name not in _LEFT_OUT
+        str(path.relative_to(package.parent)): bare(path.read_text()) for path in sources if path.name not in _LEFT_OUT
     }
     content = io.BytesIO()
     # Stored, not deflated: compressing the whole beats compressing each file.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from egress.netkit import forward, memory
-from egress.netkit.apply_nft import Written, observe_table
+from egress.netkit.apply_nft import Written, observe_table, take_prints
 from egress.netkit.apply_routing import RoutingKernel, loosen_reverse_path_filter, reverse_path_filter
 from egress.netkit.conntrack import Conntrack
 from egress.netkit.desired import Observed, Pod, Wish
@@ -269,10 +269,9 @@ class Dataplane:
         return altered
 
     def _take_prints(self) -> None:
-        """See how nftables prints what was just written, before others can have altered it."""
+        """See what the kernel made of what was just written, before others can have altered it."""
         if self._written.awaits_print():
-            for family in _FAMILIES:
-                observe_table(self._nft, family, self._written)
+            take_prints(self._nft, self._written)
         if self._written.chains != self._saved_chains:
             memory.save_written(self._written_path, self._written)
             self._saved_chains = dict(self._written.chains)

@@ -91,7 +91,8 @@ def word(answer: Answer) -> Reason | None:
 def at_fault(sights: Mapping[str, Sight], at_once_rounds: int) -> frozenset[str]:
     """Return the gateways that fell silent at once while no other is heard: it is this node that hears nothing.
 
-    At once: before the first of them was suspect. One that was silent before isn't among them, and one alone only where the node knows no other.
+    At once: before the first of them was suspect. One that was silent before isn't among them, and one alone only where
+    the node knows no other.
     """
     since = {gateway: sight.silent_since for gateway, sight in sights.items()}
     rounds = [number for number in since.values() if number is not None]

@@ -21,10 +21,12 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from egress.control import clock, services
 from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
+from egress.control.condition import pair_condition
 from egress.control.errors import EgressError
 from egress.control.maintenance import gateway_maintain
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
 from egress.control.models_rollouts import Maintenance
+from egress.control.repair.replacement import gateway_replace
 from egress.control.waiting import stuck_deletion, waits_for
 
 from .base import (
@@ -213,7 +215,7 @@ class AssignmentAttention(AttentionFilter):
 class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     """Assignments: what is stuck and why; retry and disable."""
 
-    list_display = ("app", "team", "cluster", "shown_status", "wish", "lasts", "waits", "attempts", "addresses")
+    list_display = ("app", "team", "cluster", "shown_status", "pair", "wish", "lasts", "waits", "attempts", "addresses")
     list_filter = (AssignmentAttention, "status", "wish", "cluster")
     search_fields = ("app__name", "app__team__name", "gateways__public_address", "gateways__server_id", "=id")
     list_select_related = ("app__team", "cluster")
@@ -237,6 +239,12 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     def shown_status(self, assignment: Assignment) -> str:
         """Show the status in its colour."""
         return assignment.status
+
+    @display(description="Pair", label=COLOURS)
+    def pair(self, assignment: Assignment) -> str:
+        """Show whether both gateways of a pair in use serve; what it waits for says why not."""
+        condition = pair_condition(assignment)
+        return condition.state if condition else ""
 
     @display(description="For", ordering="status_since")
     def lasts(self, assignment: Assignment) -> str:
@@ -308,7 +316,7 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     shown_first: ClassVar[tuple[str, ...]] = ("id", "assignment", "slot", "provisioning_status", "health", "trouble")
     inlines = (EventInline,)
     actions = ("rebuild",)
-    actions_detail = ("rebuild_this",)
+    actions_detail = ("rebuild_this", "replace_this")
 
     @display(description="Status", ordering="provisioning_status", label=COLOURS)
     def shown_status(self, gateway: Gateway) -> str:
@@ -323,7 +331,7 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     @display(description="Trouble")
     def trouble(self, gateway: Gateway) -> str:
         """Say what it lacks, by its own word or ours."""
-        return stuck_deletion(gateway) or gateway.detail or "-"
+        return stuck_deletion(gateway) or gateway.finding_reason or gateway.detail or "-"
 
     @action(description="Rebuild (keeps the address)", permissions=["operate"])
     def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:
@@ -337,6 +345,22 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     def rebuild_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Rebuild, from its own page."""
         return on_row(self, request, object_id, question=_REBUILD, service=_rebuild(request), done=_REBUILT)
+
+    @action(description="Replace", permissions=["operate"], url_path="replace", variant=ActionVariant.DANGER)
+    def replace_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Replace by a new server, from its own page."""
+        done = "is replaced once a new server forwards"
+        return on_row(self, request, object_id, question=_REPLACE, service=_replace(request), done=done)
+
+
+_REPLACE = (
+    "Replace by a new server? The customer gets another address in place of this one, and must change firewalls:"
+    " a power cycle or a rebuild keeps the address."
+)
+
+
+def _replace(request: HttpRequest) -> Callable[[Gateway], object]:
+    return lambda gateway: gateway_replace(gateway=gateway, actor=operator(request))
 
 
 _REBUILT = "is rebuilt once its connections ended"

@@ -19,10 +19,12 @@ from egress.control.attention import (
     gateway_concerns,
     installation_concerns,
     node_concerns,
+    repair_concerns,
     stray_concerns,
 )
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
+from egress.control.models_repair import ClusterRepair
 
 ROWS_SHOWN = 8
 
@@ -119,6 +121,13 @@ def _kinds() -> dict[type[Model], _Kind]:
             column="at",
             title="security events",
         ),
+        ClusterRepair: _Kind(
+            alive=Q(),
+            concerns=repair_concerns(),
+            describe=_repair,
+            since="Since",
+            column="stopped_at",
+        ),
         Installation: _Kind(
             alive=Q(),
             concerns=installation_concerns(),
@@ -176,6 +185,11 @@ def _event(page: Any, row: Event) -> tuple[str, datetime | None]:
     del page
     about = row.gateway or row.node
     return (f"{about}: " if about else "") + row.reason, row.at
+
+
+def _repair(page: Any, row: ClusterRepair) -> tuple[str, datetime | None]:
+    del page
+    return row.reason, row.stopped_at
 
 
 def _installation(page: Any, row: Installation) -> tuple[str, datetime | None]:

@@ -7,6 +7,7 @@ one: its private address may be a stranger's at once.
 from django.db.models import F
 
 from egress.control import events
+from egress.control.health import LOST
 from egress.control.models import Assignment, Event, Gateway, GatewayStatus, Placement
 from egress.control.models_repair import IN_PLACE
 from egress.control.transitions import gateway_transition
@@ -50,7 +51,7 @@ def settle(work: Work, successor: Gateway, placement: Placement) -> None:
             replaces=None, enrolment_until=None,
         )  # fmt: skip
         Assignment.objects.filter(pk=work.assignment.pk).update(**FRESH, placement=placement)
-        reason = f"server {old.server_id} is gone for good: {old.finding_reason or old.detail or 'replaced'}"
+        reason = old.detail if old.detail == LOST else old.finding_reason or old.detail
         events.record(Event.Kind.STATUS, "gateway.replaced", on=successor, old=was, new=now, reason=reason)
 
 

@@ -38,7 +38,8 @@ def gateway_replace(*, gateway: Gateway, actor: User | None) -> Gateway:
             raise PeerNotReady
         events.record(Event.Kind.REQUEST, "gateway.replace", on=row, actor=actor)
         if failed:
-            Gateway.objects.filter(pk=row.pk).update(maintenance=_REPLACE)
+            row.maintenance = _REPLACE
+            row.save(update_fields=["maintenance"])
         else:
             to = GatewayStatus.ERROR if nothing_to_lose else GatewayStatus.DRAINING
             gateway_transition(gateway=row, to=to, reason=_REPLACE, actor=actor, maintenance=_REPLACE, action_id="")

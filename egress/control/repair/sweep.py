@@ -28,7 +28,7 @@ from egress.control.models_repair import IN_PLACE
 from egress.control.models_rollouts import Maintenance
 from egress.control.selectors import is_lost
 
-from . import breaker, presence
+from . import circuit, presence
 from .ladder import STEPS, Limits, Member, Repair, Taken, decide
 from .replacement import gateway_replace
 
@@ -58,7 +58,7 @@ def mend(cluster: Cluster) -> None:
     """Begin what is to be done in one cluster, unless too many are bad or we don't hear its nodes."""
     in_use = Gateway.objects.filter(_IN_USE, assignment__cluster=cluster)
     bad = in_use.filter(_BAD | (_AWAY & Q(pk__in=_begun(cluster).values("gateway_id"))))
-    if not breaker.permit(cluster, bad=bad.count(), total=in_use.count()) or not _hears_nodes(cluster):
+    if not circuit.permit(cluster, bad=bad.count(), total=in_use.count()) or not _hears_nodes(cluster):
         return
     pairs: dict[UUID, list[Gateway]] = {}
     troubled = in_use.filter(assignment_id__in=bad.values("assignment_id"))
@@ -135,7 +135,7 @@ def _member(gateway: Gateway, taken: Iterable[tuple[UUID, UUID, int, str, dateti
 
 def _begin(gateway: Gateway, repair: Repair) -> None:
     """Begin a step: what is begun is in the history in the same transaction, and counts from then on."""
-    reason = gateway.finding_reason or gateway.detail
+    reason = gateway.detail if is_lost(gateway) else gateway.finding_reason or gateway.detail
     if repair.step is None:
         _tell_exhausted(gateway, repair, reason)
         return

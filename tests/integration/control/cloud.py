@@ -41,7 +41,7 @@ IMAGES = ("ubuntu-24-04-x64", "ubuntu-26-04-x64")
 
 
 class FileCloud:
-    """Implements `egress.provider.base.Provider`, but for power off and on. A server that an action is on is busy."""
+    """Implements `egress.provider.base.Provider`. A server that an action is on is busy."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,6 +79,13 @@ class FileCloud:
             hosts = {data["id"]: data for data in state["servers"]}
             hosts[second]["host"] = hosts[first]["host"]
 
+    def cut_power(self, server_id: str) -> None:
+        """Let this server be off, and say so."""
+        with self._state() as state:
+            for data in state["servers"]:
+                if data["id"] == server_id:
+                    data["status"] = "off"
+
     def retag(self, server_id: str, *tags: str, name: str = "") -> None:
         """Replace the tags of a server by hand, and its name too."""
         with self._state() as state:
@@ -93,6 +100,9 @@ class FileCloud:
             ended = [action for action in state["actions"] if action["status"] == "in-progress"]
             for action in ended:
                 action["status"] = status
+                for data in state["servers"]:
+                    if data["id"] == action["server"] and status == "completed":
+                        data["status"] = "off" if action["type"] == "power_off" else "active"
             return {action["server"]: action["type"] for action in ended}
 
     def servers(self) -> list[Server]:
@@ -168,10 +178,10 @@ class FileCloud:
         return self._act("power_cycle", server_id)
 
     def power_off(self, server_id: str) -> str:
-        raise NotImplementedError
+        return self._act("power_off", server_id)
 
     def power_on(self, server_id: str) -> str:
-        raise NotImplementedError
+        return self._act("power_on", server_id)
 
     def rebuild(self, server_id: str, *, image: str) -> str:
         return self._act("rebuild", server_id, image)
@@ -270,7 +280,7 @@ def _server(data: dict[str, Any]) -> Server:
     return Server(
         id=data["id"],
         name=data["name"],
-        status="active",
+        status=data.get("status", "active"),
         public_address=public,
         private_address=private,
         tags=tuple(data["tags"]),

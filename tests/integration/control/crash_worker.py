@@ -154,10 +154,17 @@ def _tidy(errand: dict[str, Any], take: _Take) -> None:
     tasks.tidy()
 
 
+def _watch(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.watch()
+
+
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
     from egress.control.models import App, Gateway
     from egress.control.models_installation import StrayServer
+    from egress.control.models_repair import ClusterRepair
     from egress.control.models_rollouts import Maintenance
     from portal.accounts.models import User
 
@@ -166,6 +173,7 @@ def _ask(errand: dict[str, Any], take: _Take) -> None:
         "gateway": lambda key: Gateway.objects.get(pk=key),
         "stray": lambda key: StrayServer.objects.get(pk=key),
         "kind": Maintenance,
+        "row": lambda key: ClusterRepair.objects.get(pk=key),
     }
     given = {name: kinds.get(name, str)(value) for name, value in errand["given"].items()}
     module, _, service = errand["service"].rpartition(".")
@@ -182,7 +190,7 @@ def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     node_polls.acknowledge([node_polls.Poll(errand["token"], message)])
 
 
-_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask, "acknowledge": _acknowledge}
+_ERRANDS = {"work": _work, "tidy": _tidy, "watch": _watch, "ask": _ask, "acknowledge": _acknowledge}
 
 if __name__ == "__main__":
     main()

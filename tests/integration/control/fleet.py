@@ -52,6 +52,8 @@ class Fleet:
     tokens: dict[str, str] = field(default_factory=dict)
     #: How often a gateway's server was restarted, by its id.
     boots: Counter[str] = field(default_factory=Counter)
+    #: Servers that nobody hears, by the nodes' word too.
+    dead: set[str] = field(default_factory=set)
 
     @property
     def assignment(self) -> Assignment:
@@ -101,8 +103,8 @@ class Fleet:
                 if ended[gateway.server_id] == "rebuild":
                     self.tokens.pop(str(gateway.pk), None)
 
-    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
-        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding)
+    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True, **said: Any) -> None:
+        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding, **said)
         agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)
 
     def sync_node(self, node: Node) -> NodeSync:
@@ -115,15 +117,24 @@ class Fleet:
         node_acknowledge(token, acknowledged)
         return reply
 
-    def report_node(self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok") -> None:
+    def report_node(
+        self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok", **views: dict[str, Any]
+    ) -> None:
+        """Report; `views` are what the node's probes say: `gateways` and `reasons`."""
         report = NodeReport(
             boot_id="boot",
             agent_version="1",
             dataplane=dataplane,  # type: ignore[arg-type]
             containers={self.app.namespace: 1},
             flows=flows or {},
+            **(views or self.views()),
         )
         agents.node_report(token=f"node-token-{node.name}", message=report)
+
+    def views(self) -> dict[str, dict[str, Any]]:
+        """Return what nodes see of gateways; nothing while all are well."""
+        bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
+        return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
 
     def nodes_follow(self) -> None:
         for node in self.nodes:

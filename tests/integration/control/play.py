@@ -8,9 +8,10 @@ from typing import TypedDict
 from django.db.models import Model
 from pytest_django import Settings
 
-from egress.control import naming
+from egress.control import clock, naming
 from egress.control.errors import EgressError, StandsStill
 from egress.control.models import AssignmentStatus, Event, GatewayStatus, RouteChange
+from egress.control.models_installation import Installation
 from egress.provider.base import Server
 
 from .crash_sites import Site
@@ -23,7 +24,14 @@ ROUND_SECONDS = 11
 DEATH_SECONDS = 60
 MAX_ROUNDS = 20
 #: What the tests change of the worker's settings.
-HANDED_ON = ("CLOCK_OFFSET_SECONDS", "EGRESS_DELETION_LIMIT")
+HANDED_ON = (
+    "CLOCK_OFFSET_SECONDS",
+    "EGRESS_DELETION_LIMIT",
+    "EGRESS_REPAIR_BAD_MINIMUM",
+    "EGRESS_REPAIR_POWER_CYCLES",
+    "EGRESS_REPAIR_REBUILDS",
+    "EGRESS_REPAIR_REPLACEMENTS",
+)
 #: More in one run, and a gateway's time to boot would be over.
 MAX_DEATHS = 4
 
@@ -77,7 +85,8 @@ class Play:
             return
         self.fleet.lay_anew()
         for gateway in self.fleet.gateways():
-            if gateway.public_address and gateway.slot not in self.silent:
+            silent = gateway.slot in self.silent or gateway.server_id in self.fleet.dead
+            if gateway.public_address and not silent:
                 try:
                     if gateway.forwarding and str(gateway.pk) in self.fleet.tokens:
                         self.fleet.report_gateway(gateway)
@@ -102,6 +111,24 @@ class Play:
                 assert Event.objects.filter(new="deleting", old=gone).count() == 1, f"nobody was told of {gone}'s end"
             if not killed:
                 return
+
+    def watch(self) -> None:
+        """Let a worker look for silence and begin repairs, and another if it dies; none of them was away before."""
+        for _ in range(1 + MAX_DEATHS):
+            Installation.objects.update(watched_at=clock.now(), judges_from=None)
+            if not self.watch_once():
+                return
+
+    def watch_once(self) -> bool:
+        """Let a worker look once; say whether it was killed."""
+        return self._do("watch").killed
+
+    def watch_a_dead_one(self) -> None:
+        """Let the servers that are dead be found so, and what is to be done about it begin."""
+        for seconds in (100, 40):
+            self.sleep(seconds)
+            self.agents()
+            self.watch()
 
     def acknowledge(self, revision: int) -> None:
         """Let the node say that it applied `revision`, and once more when no answer came."""

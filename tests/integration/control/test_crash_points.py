@@ -17,6 +17,7 @@ from pytest_django import Settings
 from egress.control import clock, installation, naming
 from egress.control.models import Assignment, Event, Placement
 from egress.control.models_installation import Installation, StrayServer
+from egress.control.models_repair import ClusterRepair
 from egress.control.reconcile.plan import Act
 from egress.control.reconcile.steps import MAX_MOVES
 
@@ -210,6 +211,150 @@ def places_never_known(play: Play) -> None:
     assert play.fleet.assignment.events.filter(subject="assignment.placement").count() == 1
 
 
+# --- repair -----------------------------------------------------------------------------------------------------------
+
+
+def gateway_dies(play: Play) -> None:
+    """A power cycle brings it back."""
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    play.until(lambda: play.fleet.cloud.done("power_cycle"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+    assert Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0]).count() == 1
+
+
+def gateway_is_off(play: Play) -> None:
+    """The provider says so as well: it is switched on."""
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.fleet.cloud.cut_power(play.fleet.gateways()[0].server_id)
+    play.tidy()
+    play.watch_a_dead_one()
+    play.until(lambda: play.fleet.cloud.done("power_on"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+
+
+def lose_one(play: Play) -> None:
+    """Let the provider lose the first gateway's server, and tidying find out."""
+    play.bring_up()
+    server = play.fleet.gateways()[0].server_id
+    play.fleet.dead = {server}
+    play.fleet.cloud.delete(server)
+    play.sleep(100)
+    play.agents()
+    play.tidy()
+
+
+def lost_gateway_is_replaced(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.watch()
+    play.until(play.is_active)
+    assert Event.objects.filter(subject="gateway.replaced", gateway=play.fleet.gateways()[0]).count() == 1
+
+
+def replacement_does_not_boot(play: Play) -> None:
+    """Its first server never reports; the second does."""
+    play.prepare(lambda: lose_one(play))
+    play.fleet.dead |= {str(int(max(play.fleet.cloud.servers(), key=lambda one: int(one.id)).id) + 1)}
+    play.prepare(play.watch)
+    play.until(lambda: not play.fleet.gateways()[0].maintenance, every_seconds=100)
+    play.sleep(100)
+    play.agents()
+    play.watch()
+    play.until(play.is_active)
+
+
+def replacement_lands_on_the_peers_host(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.fleet.cloud.place_together(1)
+    play.prepare(play.watch)
+    play.until(play.is_active)
+    assert (play.fleet.assignment.placement, play.fleet.assignment.moves) == (Placement.APART, 1)
+
+
+def replacement_stands_nobody_knows_where(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.fleet.cloud.fail("neighbours", "provider_access_refused", times=2)
+    play.prepare(play.watch)
+    play.until(play.is_active)
+    assert play.fleet.assignment.placement == Placement.UNKNOWN
+
+
+def operator_replaces(play: Play) -> None:
+    """A gateway that works is drained first."""
+    play.bring_up()
+    old = play.fleet.gateways()[0]
+    play.ask("repair.replacement.gateway_replace", gateway=old)
+    play.until(play.is_active)
+    assert play.fleet.gateways()[0].server_id != old.server_id
+
+
+def repair_stops(play: Play) -> None:
+    """Too many are bad; an operator says that it goes on."""
+    play.settings.EGRESS_REPAIR_BAD_MINIMUM, limit = 0, play.settings.EGRESS_REPAIR_BAD_MINIMUM
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    assert not Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0]).exists()
+    row = ClusterRepair.objects.get(cluster=play.fleet.cluster)
+    play.ask("repair.circuit.go_on", row=row)
+    play.sleep(20)
+    play.agents()
+    play.prepare(play.watch)
+    play.settings.EGRESS_REPAIR_BAD_MINIMUM = limit
+    play.until(lambda: play.fleet.cloud.done("power_cycle"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+
+
+def repair_is_exhausted(play: Play) -> None:
+    """No step is allowed."""
+    names = ("EGRESS_REPAIR_POWER_CYCLES", "EGRESS_REPAIR_REBUILDS", "EGRESS_REPAIR_REPLACEMENTS")
+    before = {name: getattr(play.settings, name) for name in names}
+    for name in names:
+        setattr(play.settings, name, 0)
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    play.watch()
+    told = Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0])
+    assert [event.new for event in told] == ["exhausted"]
+    for name in names:
+        setattr(play.settings, name, before[name])
+    play.fleet.dead = set()
+    play.agents()
+    play.until(play.is_active)
+
+
+def all_fall_silent(play: Play) -> None:
+    """It was rather us."""
+    play.bring_up()
+    play.sleep(100)
+    play.watch()
+    if not play.deaths:
+        # While another worker came, they reported.
+        assert {gateway.health for gateway in play.fleet.gateways()} == {"unhealthy"}
+    play.agents()
+    play.until(play.is_active)
+
+
+def worker_was_away(play: Play) -> None:
+    play.bring_up()
+    Installation.objects.update(watched_at=clock.now())
+    play.sleep(100)
+    for _ in range(1 + MAX_DEATHS):
+        if not play.watch_once():
+            break
+    # A worker that dies leaves a gap as well.
+    assert Event.objects.filter(subject="control.away", at__gt=clock.now() - timedelta(seconds=90)).exists()
+    assert {gateway.health for gateway in play.fleet.gateways()} == {"healthy"}
+    play.agents()
+    play.until(play.is_active)
+
+
 # --- tidying up, and standing still -----------------------------------------------------------------------------------
 
 
@@ -339,6 +484,17 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         one_host_for_ever,
         places_unknown_for_a_while,
         places_never_known,
+        gateway_dies,
+        gateway_is_off,
+        lost_gateway_is_replaced,
+        replacement_does_not_boot,
+        replacement_lands_on_the_peers_host,
+        replacement_stands_nobody_knows_where,
+        operator_replaces,
+        repair_stops,
+        repair_is_exhausted,
+        all_fall_silent,
+        worker_was_away,
         duplicate_lands,
         breaker_trips,
         stray_is_deleted,
@@ -417,6 +573,22 @@ POINTS: dict[str, tuple[str, ...]] = {
     "one_host_for_ever": ("check_placement:commit-_settle_placement",),
     "places_unknown_for_a_while": ("check_placement:commit-_after_provider_error",),
     "places_never_known": ("check_placement:commit-_after_provider_error",),
+    "gateway_dies": ("watch:commit-_conclude", "watch:commit-permit", "watch:commit-_begin", "watch:send"),
+    "gateway_is_off": ("tidy:commit-_note_statuses", "tidy:send", "maintain:power_on"),
+    "lost_gateway_is_replaced": (
+        "watch:commit-_begin",
+        "add_successor:commit-add_successor",
+        "take_over:neighbours",
+        "take_over:commit-settle",
+    ),
+    "replacement_does_not_boot": ("fail_boot:commit-abandon",),
+    "replacement_lands_on_the_peers_host": ("take_over:commit-take_over",),
+    "replacement_stands_nobody_knows_where": ("take_over:commit-_after_provider_error",),
+    "operator_replaces": ("gateway_replace:commit-gateway_replace", "gateway_replace:send"),
+    "repair_stops": ("watch:commit-permit", "go_on:commit-go_on"),
+    "repair_is_exhausted": ("watch:commit-_tell_exhausted",),
+    "all_fall_silent": ("watch:commit-observe_node",),
+    "worker_was_away": ("watch:commit-beat",),
     "duplicate_lands": ("tidy:list_by_tag", "tidy:commit-permit", "tidy:delete"),
     "breaker_trips": ("tidy:commit-permit", "reset:commit-reset"),
     "stray_is_deleted": (
@@ -493,6 +665,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
+@pytest.mark.timeout(480)
 def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale = {}, {}
     sites: set[crash_sites.Site] = set()

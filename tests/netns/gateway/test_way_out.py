@@ -10,6 +10,7 @@ from subprocess import Popen
 
 import pytest
 
+from egress.gateway import kernel
 from tests.netns.hostile import frames as f
 
 from .ear import (
@@ -25,7 +26,7 @@ from .ear import (
     well,
 )
 from .plane import ControlPlane
-from .world import NODE, PUBLIC, World, eventually, inside, run
+from .world import NODE, PUBLIC, ROUTER, World, eventually, inside, run
 
 pytestmark = pytest.mark.netns
 
@@ -219,3 +220,18 @@ def test_answers_to_other_questions_and_forged_ones_dont_count_nor_come_in(world
             arrived.append(inner.recv(1000))
     assert arrived, "else the test shows nothing"
     assert not any(f.EVIL in packet for packet in arrived)
+
+
+def test_the_kernel_tells_of_a_lost_carrier_at_the_next_look(world: World) -> None:
+    def look(interface: str = "eth0") -> kernel.Link:
+        return inside(world.gateway, lambda: kernel.link(interface))
+
+    assert look().up
+    set_link(world, "down")
+    assert not look().up
+    set_link(world, "up")
+    assert look().up
+    before = look().packets
+    assert world.tcp_source(world.gateway, to=ROUTER) == PUBLIC
+    assert look().packets > before
+    assert look("eth9") == kernel.Link(up=False, packets=0)

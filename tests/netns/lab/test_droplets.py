@@ -71,8 +71,8 @@ class Droplet:
         return lines[max(at for at, line in enumerate(lines) if line == "--- boot ---") :]
 
 
-def create(lab: Lab, name: str) -> Droplet:
-    body = {"name": name, "region": "fra1", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "user_data": USER_DATA}
+def create(lab: Lab, name: str, *, user_data: str = USER_DATA) -> Droplet:
+    body = {"name": name, "region": "fra1", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "user_data": user_data}
     status, answer = lab.api("POST", "droplets", body)
     assert status == 202, answer
     droplet = Droplet(lab, answer["droplet"]["id"])
