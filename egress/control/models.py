@@ -14,6 +14,7 @@ from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
 from .models_health import Observed, Onlooker
+from .models_metrics import HasScrapers
 from .models_probing import ProbingSettings
 from .models_repair import ONE_AT_A_TIME, Successor
 from .models_rollouts import Maintained
@@ -33,7 +34,7 @@ def new_probe_key() -> str:
     return secrets.token_hex(32)
 
 
-class Cluster(ProbingSettings, HasTargets):
+class Cluster(ProbingSettings, HasTargets, HasScrapers):
     """One container cluster in one region and VPC, and what gateways look like there."""
 
     name = models.SlugField(unique=True)

@@ -66,6 +66,7 @@ CHANGEABLE = FIXED_IN_USE | {
     "probe_misses_to_suspect",
     "probe_dead_after_ms",
     "probe_hold_down_seconds",
+    "scrapers",
 }
 
 

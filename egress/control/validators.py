@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import BaseValidator, MaxValueValidator, MinValueValidator
 
 from egress.wire.codec import Bounds
-from egress.wire.messages import MAX_TARGETS, ClusterSettings
+from egress.wire.messages import MAX_SCRAPERS, MAX_TARGETS, ClusterSettings
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 MAX_LOCAL_NETWORKS = 200
@@ -72,6 +72,19 @@ def _is_public(value: Any) -> bool:
     except ValueError:
         return False
     return address.is_global and not address.is_multicast
+
+
+def check_scrapers(value: Any, vpc: str) -> None:
+    """Refuse what is no short list of IPv4 addresses in `vpc`."""
+    if not isinstance(value, list) or len(value) > MAX_SCRAPERS:
+        raise ValidationError(f'Give a list of at most {MAX_SCRAPERS} addresses, such as ["10.110.0.5"].')
+    for address in value:
+        try:
+            inside = ipaddress.IPv4Address(address if isinstance(address, str) else "") in ipaddress.IPv4Network(vpc)
+        except ValueError as error:
+            raise ValidationError(f"{address!r} is no IPv4 address such as 10.110.0.5: {error}.") from None
+        if not inside:
+            raise ValidationError(f"{address} isn't in the VPC {vpc}: gateways are asked for metrics from there only.")
 
 
 def wire_bounds(name: str, kind: type = ClusterSettings) -> list[BaseValidator]:

@@ -1,7 +1,7 @@
 """Run the gateway's agent: keep the kernel as wanted, stay in touch with the control plane, answer probes.
 
-Five threads, each with one job; they share the Keeper and nothing else that changes. The kernel goes on by itself
-when the agent stops, whatever stops it.
+Six threads, each with one job; they share the Keeper, what they count, and nothing else that changes. The kernel goes
+on by itself when the agent stops, whatever stops it.
 """
 
 import logging
@@ -14,15 +14,17 @@ from typing import NoReturn
 
 from egress import __version__
 from egress.wire import probe
+from egress.wire.exposition import Page
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, GatewayReport, GatewaySync, GatewaySyncRequest
 
-from . import kernel
+from . import kernel, metrics
 from .config import Config
 from .connections import Connections
 from .keeper import Keeper, Status
 from .leaving import LEAVE_SECONDS, machine_goes_down
 from .lookout import Lookout
+from .metrics import Counts, serve_metrics
 from .prober import answer_probes
 from .service import notify
 from .session import Backoff, Channel, Credential, explain
@@ -55,6 +57,7 @@ class Agent:
         self._lookout = Lookout(self._keeper, self._worth_reporting.set)
         self._connections = Connections()
         self._leaving = False
+        self._counts = Counts()
 
     def run(self) -> NoReturn:
         """Work until the process is ended. The ruleset is in place before anything else happens."""
@@ -62,7 +65,8 @@ class Agent:
         if self._keeper.ensure().forwarding:
             self._worth_reporting.set()
         notify("READY=1")
-        for job in (self._sync, self._report, self._answer_probes, self._lookout.run):
+        jobs = (self._sync, self._report, self._answer_probes, self._lookout.run, self._serve_metrics)
+        for job in jobs:
             threading.Thread(target=job, name=job.__name__.strip("_"), daemon=True).start()
         while True:
             watch.wait(LOOK_SECONDS)
@@ -97,6 +101,13 @@ class Agent:
             | (probe.LEAVING if self._leaving else 0)
         )
 
+    def _serve_metrics(self) -> NoReturn:
+        serve_metrics(self._keeper, self._page)
+
+    def _page(self, wish: GatewaySync) -> Page:
+        revision = self._keeper.status.applied_revision
+        return metrics.page_of(self._config.gateway_id, self._seen(), wish, revision, self._counts)
+
     def _sync(self) -> NoReturn:
         """Follow the list of clients: each request acknowledges what is in force."""
         channel = Channel(self._config, self._credential)
@@ -109,6 +120,7 @@ class Agent:
                 wish = self._ask(channel, before.applied_revision, wait_seconds)
             except ControlPlaneError as error:
                 wait_seconds = 0
+                self._counts.failures["sync"] += 1
                 self._pause(backoff, explain(error))
                 continue
             after = self._keeper.adopt(wish)
@@ -148,6 +160,7 @@ class Agent:
                 self._send(channel)
                 backoff.reset()
             except ControlPlaneError as error:
+                self._counts.failures["report"] += 1
                 self._pause(backoff, explain(error))
                 continue
             self._worth_reporting.wait(REPORT_SECONDS)

@@ -52,6 +52,11 @@ class Keeper:
         self._refused_settings: set[str] = set()
         self.status = Status()
 
+    @property
+    def wish(self) -> GatewaySync | None:
+        """What the control plane said last; None before it said anything."""
+        return self._wish
+
     def adopt(self, wish: GatewaySync) -> Status:
         """Make `wish` hold from now on, also after a restart, and return what came of it."""
         with self._lock:
@@ -130,6 +135,7 @@ class Keeper:
             clients=frozenset(wish.clients),
             targets=frozenset(wish.targets),
             echo_token=self.echo_token,
+            scrapers=frozenset(wish.scrapers),
         ), legs
 
     def _enforce(self, wanted: Forwarding | None) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from egress.wire import probe
+from egress.wire import probe, scrape
 
 FAMILY = "inet"
 TABLE = "sluicegate"
@@ -25,6 +25,8 @@ NEW_AT_ONCE = 20_000
 PROBES_PER_SECOND = 100
 #: Echoes in all: each node asks some a second while the gateway's agent is silent, and takes it for dead without them.
 ECHOES_PER_SECOND = 2_000
+#: Connections for metrics that are let in per second, from all that may ask for them.
+SCRAPES_PER_SECOND = 5
 #: Not the internet (IANA's special-purpose registry): a gateway forwards nothing there. The documentation networks
 #: are left out, since no network routes them, and laboratories use them.
 SPECIAL = (
@@ -57,6 +59,8 @@ class Forwarding:
     #: Whom the gateway asks whether it has internet, and what its questions and their answers begin with (8 bytes).
     targets: frozenset[str] = frozenset()
     echo_token: bytes = bytes(8)
+    #: Who may ask for metrics, from the private side.
+    scrapers: frozenset[str] = frozenset()
 
 
 def closed() -> str:
@@ -75,7 +79,7 @@ def open_for(wanted: Forwarding) -> str:
 		{answers} accept
 		udp dport {probe.PORT} jump probes
 		iifname {private} ip saddr @clients icmp type echo-request limit rate {ECHOES_PER_SECOND}/second accept
-"""
+{_scrapes(private, wanted.scrapers)}"""
     decide = _filter(local=local, transit=_transit(public, private))
     chains = _CLASSIFY + _untracked(wanted, answers) + _probes(private) + _OUTBOUND + decide
     return _table(_sets(wanted) + chains + _translate(wanted, public))
@@ -193,6 +197,15 @@ def _probes(private: str) -> str:
 		accept
 	}}
 """
+
+
+def _scrapes(private: str, scrapers: Iterable[str]) -> str:
+    """Return the rule that lets in who may ask for metrics; none where nobody may."""
+    elements = _elements(scrapers)
+    if not elements:
+        return ""
+    new = f"tcp dport {scrape.PORT} ct state new limit rate {SCRAPES_PER_SECOND}/second"
+    return f"\t\tiifname {private} ip saddr {{ {elements} }} {new} accept\n"
 
 
 def _transit(public: str, private: str) -> str:

@@ -15,8 +15,10 @@ from .cni_commands import Commands
 from .cni_server import CniServer
 from .config import Config
 from .containers import Containers
+from .counts import Counts
 from .judge import Judge, Target, Verdict
 from .link import Link
+from .metrics import Exporter, View
 from .network import NetworkCheck
 from .pivots import PivotLog, choices
 from .reports import Reporter
@@ -50,7 +52,7 @@ class Agent:
     """One node's agent.
 
     `open_dataplane` is called in the thread that the data plane then lives in; `prober` makes the prober from the
-    function that it is to call on change, and from what an agent before knew of gateways.
+    function that it is to call on change, and from what an agent before knew of gateways; it counts in `counts`.
     """
 
     def __init__(
@@ -58,8 +60,13 @@ class Agent:
         config: Config,
         open_dataplane: Callable[[], Dataplane],
         prober: Callable[[Callable[[], None], Mapping[str, Verdict]], Prober],
+        counts: Counts | None = None,
     ) -> None:
         self._config = config
+        self._counts = counts or Counts()
+        self._exporter = Exporter(config, self._view)
+        #: What is in force, once there is something that follows it.
+        self._sync: Sync | None = None
         # Whatever is wrong with the configuration shows here, before anything is touched.
         sync_link, report_link = Link(config, "sync"), Link(config, "report")
         self._state = State(Path(config.state_dir))
@@ -87,12 +94,13 @@ class Agent:
         # Containers that need no rules don't wait for the data plane to start.
         await self._server.start()
         await self._steward.try_refresh()
-        sync = Sync(
+        self._sync = sync = Sync(
             self._config, self._state, self._sync_link, self._steward.apply, applied=self._steward.status == "ok"
         )
         self._say_ready()
         try:
             jobs = [self._steward.run(), sync.run(), self._reporter.run(), self._prober.run(), self._watch()]
+            jobs.append(self._exporter.run())
             await _until(stop, *jobs, self._keep(), self._network.run(), _release(sync.abreast))
         finally:
             await self._server.close()
@@ -123,7 +131,21 @@ class Agent:
         """Take down what was brought about: who was buried, and where pairs' new connections go now."""
         judge = self._prober.judge
         judge.take_buried(wish.dead)
+        before = self._pivots.number
         self._pivots.note(choices(wish, judge.reasons()))
+        self._counts.pivots += self._pivots.number - before
+
+    def _view(self) -> View:
+        table = self._state.table
+        return View(
+            node=self._config.name,
+            report=self._reporter.present(),
+            table=table,
+            applied_revision=self._sync.applied_revision if self._sync else 0,
+            in_sync=table is not None and not self._state.trouble,
+            outages=self._pivots.outages,
+            counts=self._counts,
+        )
 
     async def _watch(self) -> None:
         """Keep new connections off the gateways that are judged suspect, and have those of dead ones ended."""

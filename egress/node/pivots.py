@@ -74,6 +74,16 @@ class PivotLog:
         # Numbers go on above those of a file that was lost: there is less than one pivot a second.
         self._notes = self._saved = _load(path) or Notes(number=int(clock()))
 
+    @property
+    def number(self) -> int:
+        """The latest note's number."""
+        return self._notes.number
+
+    @property
+    def outages(self) -> int:
+        """How many pairs of containers here have no gateway for new connections."""
+        return sum(not gateway for gateway in self._notes.present.values())
+
     def untold(self) -> tuple[Pivot, ...]:
         """Return the oldest notes not yet acknowledged, in order; none that isn't on disk."""
         known = self._notes.untold[:1]

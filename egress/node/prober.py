@@ -10,12 +10,14 @@ import logging
 import secrets
 import socket
 import struct
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
 from egress.wire import probe
 from egress.wire.messages import Probing
 
+from .counts import Counts
 from .judge import Judge, Target, Verdict
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ _ECHO_REQUEST, _ECHO_REPLY = 8, 0
 _ICMP_HEAD = struct.Struct(">BBHHH")
 _RAW_LEVEL, _ICMP_FILTER = 255, 1
 _MAX_IP_HEADER_BYTES = 60
+#: SO_TIMESTAMPNS and its message, as on all 64-bit machines that we know: the kernel notes when a datagram came.
+_TIMESTAMP = 35
+_TIMESPEC = struct.Struct("=qq")
+_STAMP_BYTES = socket.CMSG_SPACE(_TIMESPEC.size)
 
 
 class Prober:
@@ -48,8 +54,10 @@ class Prober:
         *,
         port: int = probe.PORT,
         interface: str = "",
+        counts: Counts | None = None,
     ) -> None:
         self._on_change = on_change
+        self._counts = counts or Counts()
         self._port = port
         self._interface = interface.encode()
         self._key = b""
@@ -57,6 +65,8 @@ class Prober:
         #: Gateways by their address; the nonces that each may still answer, oldest first.
         self._gateways: dict[str, str] = {}
         self._asked: dict[str, list[bytes]] = {}
+        #: When each was asked last, by the clock that the kernel stamps with, in nanoseconds.
+        self._asked_at: dict[str, int] = {}
         #: Who was asked for an echo, by what it must bear.
         self._echoes: dict[bytes, str] = {}
         self._echo_due = 0.0
@@ -71,6 +81,7 @@ class Prober:
         self.judge.follow(targets, probing)
         self._gateways = {target.address: gateway for gateway, target in targets.items()}
         self._asked = {gateway: self._asked.get(gateway, []) for gateway in targets}
+        self._counts.keep(targets)
         self._tell()
 
     async def run(self) -> None:
@@ -93,9 +104,11 @@ class Prober:
                 self._hear_kernels(echo)
                 if late > interval * (_LATE - 1):
                     log.warning("the prober slept %.1f s: nothing is concluded from that round", late)
+                    self._counts.late_rounds += 1
                     due = now
                 elif self._key:
                     self.judge.end_round(now - began, answers)
+                    self._count(answers)
                     self._tell()
                 began = now
 
@@ -112,6 +125,7 @@ class Prober:
         for gateway, sight in self.judge.sights.items() if self._key else ():
             nonce = secrets.token_bytes(probe.NONCE_BYTES)
             self._asked[gateway] = [*self._asked[gateway][-keep + 1 :], nonce]
+            self._asked_at[gateway] = time.time_ns()
             # A send that fails is silence like any other, and the rounds count that.
             with suppress(OSError):
                 port.sendto(probe.request(self._key, nonce), (sight.target.address, self._port))
@@ -125,14 +139,27 @@ class Prober:
     def _hear(self, port: socket.socket) -> dict[str, probe.Answer]:
         """Return the round's answers, all at its end: being woken by each would cost more than all else here."""
         heard: dict[str, probe.Answer] = {}
-        for datagram, address in _received(port, probe.ANSWER_BYTES + 1, _STRANGERS + 2 * len(self._asked)):
+        for datagram, address, came_at in _received(port, probe.ANSWER_BYTES + 1, _STRANGERS + 2 * len(self._asked)):
             gateway = self._gateways.get(address)
             answer = probe.read_answer(self._key, datagram) if gateway else None
             if gateway and answer and answer.nonce in self._asked[gateway]:
+                if answer.nonce == self._asked[gateway][-1]:
+                    self._time(came_at - self._asked_at[gateway])
                 # Once only, and none older than it: who recorded an answer can't make a gateway live on.
                 del self._asked[gateway][: self._asked[gateway].index(answer.nonce) + 1]
                 heard[gateway] = answer
         return heard
+
+    def _count(self, answers: Mapping[str, probe.Answer]) -> None:
+        for gateway, nonces in self._asked.items():
+            # One that was added in this round hasn't been asked yet; of one that answered, nothing is left.
+            if nonces or gateway in answers:
+                self._counts.probed(gateway, answered=gateway in answers)
+
+    def _time(self, nanoseconds: int) -> None:
+        """Note how long an answer took. One that the clock was set between, it seems, says nothing."""
+        if 0 <= nanoseconds <= 1e6 * self.judge.probing.interval_ms * _LATE:
+            self._counts.round_trip.observe(nanoseconds / 1e9)
 
     def _ask_kernels(self, echo: socket.socket) -> None:
         self._bind(echo)
@@ -145,7 +172,7 @@ class Prober:
                     echo.sendto(_echo_request(payload), (self.judge.sights[gateway].target.address, 0))
 
     def _hear_kernels(self, echo: socket.socket | None) -> None:
-        for packet, address in _received(echo, 256, _STRANGERS + len(self._echoes)) if echo else ():
+        for packet, address, _ in _received(echo, 256, _STRANGERS + len(self._echoes)) if echo else ():
             gateway = self._echoes.get(packet[(packet[0] & 15) * 4 + _ICMP_HEAD.size :])
             if gateway and self._gateways.get(address) == gateway:
                 self.judge.sign_of_life(gateway)
@@ -155,6 +182,7 @@ def _datagrams() -> socket.socket:
     port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     port.setblocking(False)
     port.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    port.setsockopt(socket.SOL_SOCKET, _TIMESTAMP, 1)
     port.bind(("0.0.0.0", 0))
     return port
 
@@ -167,19 +195,31 @@ def _icmp() -> socket.socket:
     return echo
 
 
-def _received(door: socket.socket, size: int, most: int) -> "list[tuple[bytes, str]]":
-    """Return what waits in `door`, with its sender's address: at most so many datagrams of at most so many bytes."""
+def _received(door: socket.socket, size: int, most: int) -> "list[tuple[bytes, str, int]]":
+    """Return what waits in `door`, with its sender's address and when it came (0: not said).
+
+    At most so many datagrams of at most so many bytes.
+    """
     found = []
     for _ in range(most):
         try:
-            content, (address, _) = door.recvfrom(size)
+            content, stamps, _, (address, _) = door.recvmsg(size, _STAMP_BYTES)
         except BlockingIOError:
             break
         except OSError as error:
             log.debug("an answer can't be read: %s", error)
             continue
-        found.append((content, address))
+        found.append((content, address, _stamp(stamps)))
     return found
+
+
+def _stamp(stamps: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the kernel's time in nanoseconds, 0 without one."""
+    for level, kind, stamp in stamps:
+        if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMP) and len(stamp) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+            return int(seconds * 10**9 + nanoseconds)
+    return 0
 
 
 def _echo_request(payload: bytes) -> bytes:

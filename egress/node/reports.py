@@ -55,6 +55,10 @@ class Reporter:
         """Look soon whether there is something to tell."""
         self._wake.set()
 
+    def present(self) -> NodeReport:
+        """Return what a report would tell now."""
+        return self._report()
+
     async def run(self) -> None:
         """Report until cancelled."""
         backoff = Backoff()

@@ -277,6 +277,10 @@ AGENT_TOKEN_RENEW_SECONDS = env.int("AGENT_TOKEN_RENEW_SECONDS", 86_400)
 #: One that is this old is refused: a node joins again, a gateway needs a rebuild. Longer than the control plane may be
 #: away.
 AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_400)
+#: Who shows it as bearer token reads /metrics, and gateways' metrics; without one there are none.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+if METRICS_TOKEN and not re.fullmatch("[!-~]{16,200}", METRICS_TOKEN):
+    raise ImproperlyConfigured("METRICS_TOKEN must have 16 to 200 visible ASCII characters and no blanks.")
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.

@@ -1,6 +1,7 @@
 """Every parser that meets a network, a disk or the plugin: whatever comes, it is read, or refused in the agreed way.
 
-The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider.
+The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider,
+requests for agents' metrics in unit/wire/test_scrape.
 """
 
 import contextlib

@@ -75,7 +75,10 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
     readonly_fields = ("epoch", "revision", "clients_revision", "created_at")
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "region", "vpc_id", "vpc", "local_networks")}),
-        ("Gateways", {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds", "internet_targets")}),
+        (
+            "Gateways",
+            {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds", "internet_targets", "scrapers")},
+        ),
         (
             "Data plane on the nodes",
             {"fields": ("mark_mask", "rule_priority", "table_base", "snat_port_first", "snat_port_last")},

@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max
 
@@ -25,6 +26,7 @@ from egress.wire.messages import (
     NodeJoined,
     NodeReport,
 )
+from egress.wire.scrape import token_digest
 from portal.accounts.models import token_hash
 
 from . import credentials
@@ -223,6 +225,10 @@ def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
         # An address that a new node inherited counts once.
         clients=tuple(dict.fromkeys(live.values_list("private_address", flat=True))),
         targets=tuple(cluster.internet_targets),
+        scrapers=tuple(cluster.scrapers),
+        scrape_digest=token_digest(settings.METRICS_TOKEN) if settings.METRICS_TOKEN and cluster.scrapers else "",
+        app=str(gateway.assignment.app_id),
+        slot=gateway.slot,
         probe_key=cluster.probe_key,
         credential=credentials.offer(gateway),
     )

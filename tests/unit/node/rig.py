@@ -263,6 +263,8 @@ class Node:
             "cni_conf_dir": str(self.conf_dir),
             "cni_bin_dirs": [str(self.directory / "bin"), "/usr/lib/cni"],
             "canary": self.canary,
+            # Tests run beside each other, and beside what has the port.
+            "metrics_port": 0,
         }
 
     def start(self, *, real: bool = False) -> None:
