@@ -32,7 +32,7 @@ def kinds_of(item: pytest.Item) -> list[str]:
 
 def _length(item: pytest.Item) -> int:
     """Return a rough measure of how long the file of `item` takes."""
-    whole_system = item.path.parent in {ROOT / "e2e", ROOT / "storm"}
+    whole_system = item.path.parent in {ROOT / "e2e", ROOT / "storm", ROOT / "chaos"}
     return len(ORDER) if whole_system else ORDER.index(kinds_of(item)[0])
 
 

@@ -7,15 +7,18 @@ import logging
 import logging.handlers
 import os
 import signal
+import struct
 import time
 from pathlib import Path
 from typing import Literal
 
 import egress
 
+from . import clock
+from .clock.sitecustomize import VARIABLE as CLOCK_VARIABLE
 from .config import AgentConfig, NodeConfig
 from .errors import LabError
-from .process import Console, kill_group, spawn
+from .process import Console, favoured, kill_group, spawn
 
 AgentState = Literal["running", "frozen", "stopped", "restarting"]
 RUN = Path("/run/lab/nodes")
@@ -95,6 +98,17 @@ class Agent:
         self._signal(signal.SIGCONT)
         self._frozen = False
 
+    @property
+    def clock_offset_seconds(self) -> float:
+        """How far its clock is off."""
+        return float(struct.unpack("d", self.paths.clock.read_bytes())[0]) if self.paths.clock.exists() else 0.0
+
+    def move_clock(self, seconds: float) -> None:
+        """Set its clock off by `seconds`, at once; what it measures by the monotonic clock isn't moved."""
+        # In place: the agent has it mapped.
+        with self.paths.clock.open("r+b") as file:
+            file.write(struct.pack("d", seconds))
+
     def _running(self) -> asyncio.subprocess.Process:
         if self._process is None:
             raise LabError(f"the agent of {self.node.name} is {self.state}: start it first")
@@ -119,7 +133,7 @@ class Agent:
 
     async def _run_once(self) -> int | str:
         # `ip netns exec` gives it a /sys of its node; mounts made later in /run/netns still reach it.
-        command = ["ip", "netns", "exec", self.node.namespace, self._python, "-m", "egress.node"]
+        command = [*favoured(), "ip", "netns", "exec", self.node.namespace, self._python, "-m", "egress.node"]
         try:
             self._process = process = await spawn(
                 [*command, "--config", str(self.paths.config)], env=self._environment(), merge=True
@@ -140,7 +154,8 @@ class Agent:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(Path(egress.__file__).parents[1]),
+            "PYTHONPATH": f"{Path(clock.__file__).parent}:{Path(egress.__file__).parents[1]}",
+            CLOCK_VARIABLE: str(self.paths.clock),
             "PYTHONUNBUFFERED": "1",
         }
 
@@ -161,6 +176,7 @@ class Agent:
             "cni_bin_dirs": [str(folder) for folder in (self.paths.bin_dir, *PLUGIN_FOLDERS)],
         }
         self.paths.config.write_text(json.dumps(config, indent=1))
+        self.paths.clock.write_bytes(struct.pack("d", 0.0))
 
 
 class AgentPaths:
@@ -171,6 +187,7 @@ class AgentPaths:
         self.state_dir = home / "state"
         self.log = home / "agent.log"
         self.config = run / "agent.json"
+        self.clock = run / "clock"
         self.run_dir = run / "agent"
         self.conf_dir = run / "cni/net.d"
         self.results_dir = run / "cni/results"

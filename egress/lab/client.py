@@ -186,9 +186,25 @@ class LabClient:
             status=status,
         )
 
+    def strike(self, kind: str, target: str, *, seconds: float = 0) -> float:
+        """Let a fault befall "droplet-ID" or a node, by itself healed after `seconds` if given; only agents can notice.
+
+        Returns when it began, by this machine's monotonic clock. Raises LabError, naming what there is, for an unknown
+        kind or target.
+        """
+        return float(self.call("strike", kind=kind, target=target, seconds=float(seconds))["at"])
+
+    def heal(self, kind: str = "", target: str = "") -> list[dict[str, Any]]:
+        """End the faults that stand, all or those of a kind or target; return them as `struck` does."""
+        return list(self.call("heal", kind=kind, target=target))
+
+    def struck(self) -> list[dict[str, Any]]:
+        """Return the faults that stand: [{"kind": …, "target": …, "since": epoch seconds, 0 where unknown}]."""
+        return list(self.call("struck"))
+
     def droplet_fault(self, kind: str, droplet: int) -> None:
-        """Let a Droplet lose its power ("power_loss") or freeze ("hang") now. Only the agents can notice it."""
-        self.call("droplet-fault", kind=kind, droplet=droplet)
+        """Let a fault befall a Droplet now; "power_loss" and "hang" end with a power cycle."""
+        self.strike(kind, f"droplet-{droplet}")
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the faults that still wait for a request: [{"kind": …, "operation": …, "left": count}]."""

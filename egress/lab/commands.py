@@ -10,7 +10,7 @@ from . import world
 from .agents import Agent
 from .arguments import Arguments
 from .arguments import take as _take
-from .cloud.faults import DROPLET_FAULTS, Faults
+from .cloud.faults import Faults
 from .config import LabConfig, NodeConfig
 from .containers import Container, Containers
 from .control import Command, Send, stream
@@ -19,6 +19,7 @@ from .errors import BadRequest, LabError, Unknown
 from .fault_commands import FaultCommands
 from .netns import inside, nft
 from .observer import Sniffer
+from .standing import StandingFaults
 from .status import droplet_status, lab_status, node_status
 
 MAX_EXEC_SECONDS = 3_600
@@ -44,6 +45,7 @@ class Commands:
         self._agents = agents
         self._sniffer = sniffer
         self._faults = faults
+        self._standing = StandingFaults(config, droplets, agents)
         self._stop = stop
         self._began = time.time()
 
@@ -61,7 +63,7 @@ class Commands:
             "bypass": self._bypass,
             "mark": self._mark,
             "observed": self._observed,
-            "droplet-fault": self._droplet_fault,
+            **self._standing.table(),
             **FaultCommands(self._faults).table(),
             "console": self._console,
             "container-log": self._container_log,
@@ -150,16 +152,6 @@ class Commands:
     async def _observed(self, arguments: Arguments, _: Send) -> Any:
         (since,) = _take(arguments, since="")
         return await self._sniffer.observed(since)
-
-    async def _droplet_fault(self, arguments: Arguments, _: Send) -> Any:
-        kind, droplet = _take(arguments, kind=str, droplet=int)
-        match kind:
-            case "power_loss":
-                await self._droplets.lose_power(droplet)
-            case "hang":
-                await self._droplets.hang(droplet)
-            case _:
-                raise BadRequest(f"kind must be one of {', '.join(DROPLET_FAULTS)}, not {kind!r}")
 
     async def _console(self, arguments: Arguments, _: Send) -> Any:
         (droplet,) = _take(arguments, droplet=int)

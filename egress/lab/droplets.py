@@ -10,16 +10,18 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import image
+from .droplet_faults import FAULTS, POWER_LOSS, Struck, outlasts_power
 from .errors import LabError
 from .hypervisor import HypervisorError, Machine
 from .image import BOOT, CLOUD_INIT_STAGES, STAND_IN_STAGES
 from .netns import inside, ip, set_sysctls
-from .process import Console, check, end_namespace, first_processes, spawn, stop_namespace
+from .process import Console, check, end_namespace, first_processes, spawn
 from .world import DROPLETS_BRIDGE, INTERNET, VPC, VPC_BRIDGE, join
 
 MAX_DROPLETS = 60
@@ -43,6 +45,8 @@ class _Droplet:
     console: Console = field(default_factory=Console)
     #: The port in each switch that its interfaces are plugged into.
     ports: list[tuple[str, str]] = field(default_factory=list)
+    #: The faults that stand: when each began, in seconds of the epoch.
+    faults: dict[str, float] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -120,28 +124,53 @@ class Droplets:
         """Cut the power and delete the disk."""
         async with self._turn(machine_id):
             await self._off(machine_id)
-            if self._droplets.pop(machine_id, None):
+            if droplet := self._droplets.pop(machine_id, None):
+                for kind in droplet.faults:
+                    await self._end(Struck(droplet.machine, 0), kind)
                 await self._scrap(machine_id)
         self._locks.pop(machine_id, None)
 
     # --- for the lab ---
 
-    async def lose_power(self, machine_id: int) -> None:
-        """Cut the power behind the cloud API's back, which goes on showing the machine as active."""
-        async with self._turn(machine_id):
-            self._known(machine_id)
-            await self._off(machine_id)
+    async def strike(self, machine_id: int, kind: str) -> float:
+        """Let the fault `kind` of droplet_faults.KINDS befall a machine, of which the cloud API learns nothing.
 
-    async def hang(self, machine_id: int) -> None:
-        """Freeze a running machine as a crashed kernel does: no process runs on, no packet gets in, out or through.
-
-        Its cables stay plugged in; a power cycle heals it. Raises HypervisorError for one that is off.
+        Returns when it began, by the monotonic clock. Raises HypervisorError for a machine that is off.
         """
         async with self._turn(machine_id):
-            init = self._init(machine_id)
-            for switch, port in self._known(machine_id).ports:
-                await ip([f"link set {port} nomaster"], namespace=switch)
-            stop_namespace(init)
+            droplet, init = self._known(machine_id), self._init(machine_id)
+            began, since = time.monotonic(), time.time()
+            if kind == POWER_LOSS:
+                await self._off(machine_id)
+                droplet.faults[kind] = since
+                return began
+            await FAULTS[kind].begin(Struck(droplet.machine, init))
+            if FAULTS[kind].end:
+                droplet.faults.setdefault(kind, since)
+            return began
+
+    async def heal(self, machine_id: int, kind: str) -> None:
+        """End a fault; a no-op when it doesn't stand, or ended with the machine's power or the machine."""
+        async with self._turn(machine_id):
+            droplet = self._droplets.get(machine_id)
+            if droplet is None or droplet.faults.pop(kind, None) is None:
+                return
+            if kind == POWER_LOSS:
+                await self._on(droplet.machine)
+                return
+            struck = Struck(droplet.machine, self._init(machine_id) if droplet.running else 0)
+            await self._end(struck, kind)
+            if droplet.running:
+                # The end of one lets the processes go on that another holds.
+                await self._begin(struck, droplet.faults)
+
+    def struck(self) -> list[tuple[int, str, float]]:
+        """Return the faults that stand: (machine, kind, since when in seconds of the epoch)."""
+        return [
+            (number, kind, since)
+            for number, droplet in sorted(self._droplets.items())
+            for kind, since in droplet.faults.items()
+        ]
 
     def all(self) -> list[tuple[Machine, bool]]:
         """Return all machines, each with whether it runs."""
@@ -212,6 +241,23 @@ class Droplets:
         await join(place, INTERNET, DROPLETS_BRIDGE, machine.public_address, 24, interface="eth0", port=public)
         await join(place, VPC, VPC_BRIDGE, machine.private_address, 20, interface="eth1", port=private)
         await ip(["route add default via 203.0.113.1"], namespace=place)
+        await self._begin(Struck(machine, 0), droplet.faults)
+
+    @staticmethod
+    async def _begin(struck: Struck, standing: Iterable[str]) -> None:
+        for kind in [kind for kind in standing if struck.init or outlasts_power(kind)]:
+            await FAULTS[kind].begin(struck)
+
+    @staticmethod
+    async def _end(struck: Struck, kind: str) -> None:
+        end = FAULTS[kind].end
+        assert end
+        try:
+            await end(struck)
+        except LabError:
+            if struck.init:
+                raise
+            # It is off: its cables are gone as well.
 
     async def _start(self, droplet: _Droplet) -> None:
         unshare = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child=SIGKILL"]
@@ -239,6 +285,9 @@ class Droplets:
             with contextlib.suppress(LabError):
                 await ip([f"link delete {port}"], namespace=switch)
         droplet.ports = []
+        droplet.faults = {
+            kind: since for kind, since in droplet.faults.items() if kind in FAULTS and FAULTS[kind].outside
+        }
         if droplet.process:
             await end_namespace(droplet.process)
             droplet.process = None

@@ -134,6 +134,10 @@ class Stack:
         """Return the names of parts that ended by themselves."""
         return self._running.dead()
 
+    def part_pid(self, name: str) -> int:
+        """Return a running part's process id; it leads a process group of its own."""
+        return self._running.pid(name)
+
     def part_log(self, name: str) -> Path:
         """Return the file that a part logs to."""
         return self._running.log(name)

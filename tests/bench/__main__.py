@@ -1,15 +1,18 @@
 """Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
 
-`main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents.
+`main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents, `reliability`
+what apps notice of faults, of maintenance and of load.
 """
 
 import argparse
+import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import distribution, measures, pivots, record
+from tests.bench import distribution, measures, pivots, record, reliability
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
 from tests.engines.servers import why_no_postgresql
@@ -94,6 +97,13 @@ def route_changes(agents: int, toggles: int) -> tuple[dict[str, Any], dict[str, 
     return figures, distribution.verdicts(figures)
 
 
+def ends(rounds: int, pairs: int, calm_seconds: float) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure what apps notice of gateways' ends; returns the figures and verdicts."""
+    seed = int(os.environ.get("SEED") or secrets.randbelow(10**9))
+    figures = reliability.measure(rounds=rounds, pairs=pairs, calm_seconds=calm_seconds, seed=seed, say=say)
+    return {"seed": seed, **figures}, reliability.verdicts(figures)
+
+
 def pivoting(rounds: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Measure what pivots and probes cost a node; returns their figures and verdicts."""
     figures = pivots.measure(rounds)
@@ -103,15 +113,19 @@ def pivoting(rounds: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 def main() -> int:
     """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--only", choices=("main-job", "distribution", "pivots"))
+    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability"))
     parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
     parser.add_argument("--toggles", type=int, default=20, help="route changes that they are told")
+    parser.add_argument("--faults", type=int, default=20, help="times that a gateway dies of each cause")
+    parser.add_argument("--pairs", type=int, default=10, help="pairs whose gateways are rebooted under load")
+    parser.add_argument("--calm-seconds", type=float, default=600, help="with all cores and gateways busy")
     arguments = parser.parse_args()
     benches: dict[str, tuple[str, Callable[[], tuple[dict[str, Any], dict[str, dict[str, Any]]]]]] = {
         "main-job": (missing(), lambda: main_job(arguments.rounds)),
         "distribution": (why_no_postgresql(), lambda: route_changes(arguments.agents, arguments.toggles)),
+        "reliability": (missing(), lambda: ends(arguments.faults, arguments.pairs, arguments.calm_seconds)),
         "pivots": (no_namespaces(), lambda: pivoting(arguments.rounds)),
     }
     code = 0
@@ -130,7 +144,8 @@ def _bench(
     figures, results = bench()
     record.write(out, {**record.circumstances(), "results": results, **figures})
     for figure, result in results.items():
-        say(f"{figure:66} {result['value']:>8}  (at most {result['limit']}){'' if result['kept'] else '  MISSED'}")
+        limit = "" if result["limit"] is None else f"  (at most {result['limit']})"
+        say(f"{figure:66} {result['value']!s:>8}{limit}{'' if result['kept'] else '  MISSED'}")
     say(f"written to {out}")
     return 0 if all(result["kept"] for result in results.values()) else 1
 

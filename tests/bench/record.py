@@ -38,3 +38,8 @@ def write(path: Path, figures: dict[str, Any]) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(figures, indent=2) + "\n")
     fresh.replace(path)
+
+
+def verdict(value: float | None, limit: float | None) -> dict[str, Any]:
+    """Set a figure beside its limit, at most that; no value keeps no limit, and no limit is always kept."""
+    return {"value": value, "limit": limit, "kept": limit is None or (value is not None and value <= limit)}

@@ -28,7 +28,7 @@ FaultKind = Literal[
 ]
 #: The operations of the API that faults can be aimed at; "*" means any.
 Operation = Literal["create", "list", "get", "delete", "action", "action_status", "other"]
-#: What can befall a Droplet at once, without any request: it loses its power; its system freezes.
+#: What silences a Droplet without any request. In a lab with packets much else can befall it: see droplet_faults.
 DROPLET_FAULTS = ("power_loss", "hang")
 MAX_FAULTS = 1_000
 #: What these can be aimed at: what begins or ends something, or creations. The others strike anything.

@@ -1,5 +1,6 @@
 """Unit files, and the processes that they describe. Runs inside a Droplet, on the standard library alone."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -24,6 +25,7 @@ KNOWN = {
     "StateDirectory",
     "StateDirectoryMode",
     "UMask",
+    "Nice",
     "StartLimitIntervalSec",
     "StartLimitBurst",
 }
@@ -77,7 +79,11 @@ def start_unit(name: str, settings: Settings) -> "subprocess.Popen[bytes]":
         code = _finish(start_process(split(command.removeprefix("-")), variables, folder, umask))
         if code and not command.startswith("-"):
             raise UnitError(f"{name}: ExecStartPre failed ({code}): {command}")
-    return start_process(split(one(settings, "ExecStart")), variables, folder, umask)
+    started = start_process(split(one(settings, "ExecStart")), variables, folder, umask)
+    # In a user namespace nobody gets the processor before others.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, started.pid, int(one(settings, "Nice", "0")))
+    return started
 
 
 def start_process(

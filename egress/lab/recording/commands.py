@@ -27,7 +27,7 @@ _IMPOSSIBLE = (
     "bypass",
     "mark",
     "observed",
-    "droplet-fault",
+    "strike",
     "console",
     "container-log",
 )
@@ -64,6 +64,8 @@ class RecordedCommands:
         return {
             **dict.fromkeys(_IMPOSSIBLE, self._refuse),
             **FaultCommands(self._faults).table(),
+            "struck": self._struck,
+            "heal": self._struck,
             "status": self._status,
             "start-container": self._start_container,
             "stop-container": self._stop_container,
@@ -72,6 +74,11 @@ class RecordedCommands:
 
     async def _refuse(self, _arguments: Arguments, _: Send) -> Any:
         raise NoPackets(f"this demo is simulated, and there are no packets in it to look at. {self._reason}")
+
+    async def _struck(self, arguments: Arguments, _: Send) -> Any:
+        take(arguments, kind="", target="")
+        # Nothing can be struck here, so nothing stands and nothing has to end.
+        return []
 
     async def _status(self, arguments: Arguments, _: Send) -> Any:
         take(arguments)

@@ -5,6 +5,7 @@ container ── node-1 (ptp) ── agent      container ── node-2 (bridge)
 
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,50 @@ def test_a_frozen_agent_keeps_no_container_from_starting(lab: Lab) -> None:
     assert lab.client.ip(name) == "198.51.100.21"
     assert lab.client.agent("node-1", "continue") == "running"
     lab.client.stop_container(name)
+
+
+@pytest.mark.parametrize("kind", ["agent_freeze", "clock_ahead", "clock_back"])
+def test_a_fault_stands_on_a_node_until_it_is_healed(lab: Lab, kind: str) -> None:
+    lab.client.strike(kind, "node-1")
+    (standing,) = lab.client.struck()
+    assert (standing["kind"], standing["target"]) == (kind, "node-1")
+    assert lab.client.agent("node-1", "status") == ("frozen" if kind == "agent_freeze" else "running")
+    assert lab.client.heal(target="node-2") == []
+    assert lab.client.heal(target="node-1") == [standing]
+    assert lab.client.agent("node-1", "status") == "running"
+
+
+def test_a_running_agents_clock_is_the_one_that_a_fault_moves(lab: Lab) -> None:
+    def says(hours: int) -> bool:
+        # The agent's own lines say when they were written, by its clock.
+        lines = lab.client.agent_log("node-1").read_text().splitlines()[-1:]
+        now = datetime.now(UTC).astimezone()
+        return any(line.startswith(f"{now + timedelta(hours=hours):%Y-%m-%d %H:}") for line in lines)
+
+    lab.client.strike("clock_ahead", "node-1")
+    name = lab.client.start_container("shop", node="node-1")
+    wait_for("a line is from the future", lambda: says(1))
+    lab.client.heal()
+    lab.client.stop_container(name)
+    wait_for("a line is from now", lambda: says(0))
+
+
+def test_a_killed_agent_and_flushed_rules_are_events_that_do_not_stand(lab: Lab) -> None:
+    before = restarts(lab, "node-1")
+    lab.client.exec("node-1", ["nft", "add", "table", "ip", "other"])
+    lab.client.strike("ruleset_flush", "node-1")
+    tables = lab.client.exec("node-1", ["nft", "list", "tables"]).stdout
+    assert "ip kube" in tables
+    assert "ip other" not in tables
+    lab.client.strike("agent_kill", "node-1")
+    wait_for("it runs again", lambda: restarts(lab, "node-1") == before + 1 and has_socket(lab, "node-1"))
+    assert lab.client.struck() == []
+
+
+def test_agents_get_the_processor_before_others(lab: Lab) -> None:
+    pid = next(one["agent_pid"] for one in lab.client.status()["nodes"] if one["name"] == "node-1")
+    outside = Path("/proc/self/uid_map").read_text().split()[-1] == "4294967295"
+    assert lab.client.exec("node-1", ["ps", "-o", "ni=", "-p", str(pid)]).stdout.strip() == ("-10" if outside else "0")
 
 
 def test_agents_see_no_secrets_of_the_labs_environment(lab: Lab) -> None:

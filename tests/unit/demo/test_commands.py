@@ -54,9 +54,12 @@ def test_ctrl_c_before_a_command_minds_it_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (130, "")
 
 
-def test_waiting_faults_read_well() -> None:
-    assert fault_lines([]) == ["no fault is waiting"]
-    assert fault_lines([{"kind": "slow", "operation": "*", "left": 3}])[0].split() == ["slow", "at", "*", "3", "more"]
+def test_faults_read_well() -> None:
+    assert fault_lines([], []) == ["no fault is waiting or stands"]
+    lines = fault_lines(
+        [{"kind": "slow", "operation": "*", "left": 3}], [{"kind": "hang", "target": "droplet-7", "since": 0.0}]
+    )
+    assert [line.split() for line in lines] == [["slow", "at", "*", "3", "more"], ["hang", "on", "droplet-7"]]
 
 
 def test_the_greeting_of_a_simulated_demo_offers_no_packets() -> None:

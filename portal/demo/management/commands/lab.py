@@ -1,7 +1,7 @@
 """Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container | bypass | fault`."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any, get_args
 
 from django.conf import settings
@@ -10,12 +10,26 @@ from django.db import DatabaseError
 from django.db.models import Q
 
 from egress.control.models import App
+from egress.lab import droplet_faults, node_faults
 from egress.lab.client import LabClient, LabError
-from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind, Operation
+from egress.lab.cloud.faults import FaultKind, Operation
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128
 MAX_EXEC_SECONDS = 3_600
+
+
+def _fault_help() -> str:
+    """Say which faults there are, and what each does."""
+    return "\n".join(
+        [
+            f"Requests to the cloud's API: {', '.join(get_args(FaultKind))}",
+            *(f"  --droplet: {kind:14} {words}" for kind, words in droplet_faults.KINDS.items()),
+            *(f"  --node:    {kind:14} {words}" for kind, words in node_faults.KINDS.items()),
+            "list shows what waits for a request and what stands; clear drops what waits;",
+            "heal ends what stands, all of it or what befell --droplet or --node.",
+        ]
+    )
 
 
 class Command(BaseCommand):
@@ -41,7 +55,7 @@ class Command(BaseCommand):
         bypass = actions.add_parser("bypass", help="make a node's network one that dedicated egress can't work on")
         bypass.add_argument("node", metavar="NODE")
         bypass.add_argument("switch", choices=("on", "off"))
-        _add_fault(actions.add_parser("fault", help="make the cloud's API fail; list what waits, or clear it"))
+        _add_fault(actions.add_parser("fault", help="make the cloud's API, a Droplet or a node fail; end it"))
 
     def handle(self, *, action: str, **options: Any) -> None:
         """Do it. Raises CommandError with what is there when something named isn't."""
@@ -82,25 +96,29 @@ class Command(BaseCommand):
     def _fault(self, lab: LabClient, options: dict[str, Any]) -> None:
         match options["kind"]:
             case "list":
-                for line in fault_lines(lab.faults()):
+                for line in fault_lines(lab.faults(), lab.struck()):
                     self.stdout.write(line)
             case "clear":
                 lab.faults_clear()
-            case kind if kind in DROPLET_FAULTS:
-                if options["droplet"] is None:
-                    raise CommandError(
-                        f"Which Droplet? Say --droplet NUMBER, as in: lab fault {kind} --droplet 3164001"
-                    )
-                lab.droplet_fault(kind, options["droplet"])
+            case "heal":
+                for line in fault_lines([], lab.heal(target=_target(options))):
+                    self.stdout.write(f"ended: {line}")
+            case kind if target := _target(options):
+                lab.strike(kind, target, seconds=options["seconds"])
+            case kind if kind in (*droplet_faults.KINDS, *node_faults.KINDS):
+                raise CommandError(_which(kind))
             case kind:
                 names = ("operation", "count", "delay_seconds", "retry_after_seconds", "status")
                 lab.fault(kind, **{name: options[name] for name in names})
 
 
 def _add_fault(fault: ArgumentParser) -> None:
-    kinds = ", ".join((*get_args(FaultKind), *DROPLET_FAULTS))
-    fault.add_argument("kind", metavar="KIND|list|clear", help=kinds)
-    fault.add_argument("--droplet", type=int, help=f"the number of the one that {' or '.join(DROPLET_FAULTS)} strikes")
+    fault.formatter_class = RawDescriptionHelpFormatter
+    fault.description = _fault_help()
+    fault.add_argument("kind", metavar="KIND|list|clear|heal", help="one of those above, or what to do with them")
+    fault.add_argument("--droplet", type=int, help="strike the Droplet of this number, or heal it")
+    fault.add_argument("--node", default="", help="strike this node, or heal it")
+    fault.add_argument("--seconds", type=float, default=0, help="what strikes a Droplet or a node ends after so many")
     operations = ", ".join(get_args(Operation))
     fault.add_argument("--operation", default="*", metavar="OP", help=f"only at one of {operations}; else at any")
     fault.add_argument("--count", type=int, default=1, help="how many requests it strikes (default 1)")
@@ -109,10 +127,27 @@ def _add_fault(fault: ArgumentParser) -> None:
     fault.add_argument("--status", type=int, default=500, help="for failed_before and failed_after")
 
 
-def fault_lines(faults: list[dict[str, Any]]) -> list[str]:
-    """Return what `LabClient.faults` says as lines to read."""
+def _target(options: dict[str, Any]) -> str:
+    """Return what to strike or heal, "" where nothing is named. Raises CommandError for two at once."""
+    if options["droplet"] is not None and options["node"]:
+        raise CommandError("One at a time: say --droplet or --node.")
+    return options["node"] if options["droplet"] is None else f"droplet-{options['droplet']}"
+
+
+def _which(kind: str) -> str:
+    ways = []
+    if kind in droplet_faults.KINDS:
+        ways.append(f"lab fault {kind} --droplet 3164001")
+    if kind in node_faults.KINDS:
+        ways.append(f"lab fault {kind} --node fra1-w1")
+    return f"Strike what? As in: {' or: '.join(ways)}"
+
+
+def fault_lines(faults: list[dict[str, Any]], struck: list[dict[str, Any]]) -> list[str]:
+    """Return what `LabClient.faults` and `struck` say as lines to read."""
     lines = [f"{one['kind']:14} at {one['operation']:13} {one['left']} more" for one in faults]
-    return lines or ["no fault is waiting"]
+    lines += [f"{one['kind']:14} on {one['target']}" for one in struck]
+    return lines or ["no fault is waiting or stands"]
 
 
 def namespace_of(app: str, *, must_exist: bool = False) -> str:

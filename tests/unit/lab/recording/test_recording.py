@@ -117,10 +117,14 @@ def test_containers_are_names_that_nodes_report(commands: RecordedCommands) -> N
         call(commands, "start-container", namespace="shop", node="node-3")
 
 
-@pytest.mark.parametrize("name", ["exec", "observed", "mark", "expose", "agent", "console"])
+@pytest.mark.parametrize("name", ["exec", "observed", "mark", "expose", "agent", "console", "strike"])
 def test_who_asks_for_packets_is_told_that_there_are_none(commands: RecordedCommands, name: str) -> None:
     with pytest.raises(LabError, match=r"no packets in it to look at\. No namespaces\."):
         call(commands, name)
+
+
+def test_nothing_stands_where_nothing_can_be_struck(commands: RecordedCommands) -> None:
+    assert call(commands, "struck") == call(commands, "heal", kind="hang") == []
 
 
 def test_every_command_of_the_other_lab_is_known_here(commands: RecordedCommands) -> None:

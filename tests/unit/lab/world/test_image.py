@@ -42,7 +42,7 @@ def test_a_unit_is_read_as_systemd_reads_it(tmp_path: Path, capsys: pytest.Captu
             "ExecStartPre=",
             "ExecStart=/bin/sleep \\",
             "  5",
-            "Nice=-5",
+            "OOMScoreAdjust=-5",
             "[Install]",
             "WantedBy=multi-user.target",
         )
@@ -51,7 +51,7 @@ def test_a_unit_is_read_as_systemd_reads_it(tmp_path: Path, capsys: pytest.Captu
     assert settings["ExecStart"][0].split() == ["/bin/sleep", "5"]
     assert "ExecStartPre" not in settings
     assert settings["StartLimitIntervalSec"] == ["0"]
-    assert "passes over Nice" in capsys.readouterr().out
+    assert "passes over OOMScoreAdjust" in capsys.readouterr().out
 
 
 def test_a_unit_without_a_command_is_refused(tmp_path: Path) -> None:

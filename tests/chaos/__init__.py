@@ -1,0 +1,1 @@
+"""Random faults under constant load, judged by packets: `./dev chaos`."""
