@@ -10,6 +10,7 @@ from egress.wire.messages import MAX_ROUTES, ClusterSettings, NodeSync, Route, R
 
 from . import clock
 from .models import Assignment, Cluster, GatewayStatus, RouteChange
+from .models_told import OnOutage
 
 #: A node that missed more changes than this gets the whole table instead, without the routes that went.
 MAX_DELTA = 2_000
@@ -53,6 +54,7 @@ def route_of(assignment: Assignment, state: Literal["active", "draining"]) -> Ro
             for gateway in gateways
         ),
         spread=assignment.spread,
+        on_outage="shared" if assignment.app.on_outage == OnOutage.SHARED else "reject",
     )
 
 

@@ -13,6 +13,7 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_told import OnOutage
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -106,6 +107,8 @@ class App(models.Model):
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="apps")
     name = models.SlugField(max_length=63)
     namespace = models.CharField(max_length=63, validators=[check_label])
+    #: The app's own: it outlives its assignments.
+    on_outage = models.CharField(max_length=6, choices=OnOutage.choices, default=OnOutage.REJECT, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

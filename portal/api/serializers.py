@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.control.models import AssignmentStatus, EgressType
+from egress.control.models_told import OnOutage
 from egress.control.overview import EgressOverview
 from egress.control.selectors import EgressView
 
@@ -18,7 +19,9 @@ STATES = ["off", DEGRADED, *(status.value for status in AssignmentStatus if stat
 
 #: How many unknown keys an error names, and how much of each.
 NAMES_TOLD, NAME_LENGTH = 5, 40
-WANTED = f"Send one object with `type` alone, {' or '.join(json.dumps(kind.value) for kind in EgressType)}."
+_TYPES = " or ".join(json.dumps(kind.value) for kind in EgressType)
+_CHOICES = " or ".join(json.dumps(choice.value) for choice in OnOutage)
+WANTED = f"Send one object with `type`, {_TYPES}, and, if you like, `on_outage`, {_CHOICES}."
 
 IP_STATUSES = ["ASSIGNING", "ASSIGNED", "REMOVED"]
 
@@ -52,6 +55,12 @@ class EgressSerializer(serializers.Serializer[Any]):
     dedicated_ips = DedicatedIpSerializer(many=True, source="ips")
     state = serializers.SerializerMethodField()
     error = serializers.SerializerMethodField()
+    on_outage = serializers.ChoiceField(
+        choices=OnOutage.choices,
+        source="app.on_outage",
+        help_text="What becomes of new connections while neither gateway can be used: `reject` blocks them, `shared` "
+        "lets them leave from shared addresses, so that your firewall would see other addresses. Kept while egress is off.",
+    )
     simulated = serializers.SerializerMethodField(help_text="true where no packets are steered, as in some demos.")
 
     @extend_schema_field(serializers.ChoiceField(choices=STATES))  # type: ignore[untyped-decorator]  # its types are skipped
@@ -80,6 +89,15 @@ class EgressChangeSerializer(serializers.Serializer[Any]):
             "required": f"`type` is missing. {WANTED}",
             "null": f"`type` is null. {WANTED}",
             "invalid_choice": f"`type` isn't one that there is. {WANTED}",
+        },
+    )
+    on_outage = serializers.ChoiceField(
+        choices=OnOutage.choices,
+        required=False,
+        help_text="Left out: stays as it is.",
+        error_messages={
+            "null": f"`on_outage` is null. {WANTED}",
+            "invalid_choice": f"`on_outage` isn't one that there is. {WANTED}",
         },
     )
 

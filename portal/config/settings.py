@@ -196,6 +196,7 @@ SPECTACULAR_SETTINGS = {
         "EgressType": "egress.control.models.EgressType",
         "EgressState": "portal.api.serializers.STATES",
         "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
+        "OnOutage": "egress.control.models_told.OnOutage",
     },
 }
 

@@ -21,6 +21,8 @@ _WORDS = {
     ("egress.enable", ""): "Dedicated egress switched on {who}",
     ("egress.disable", ""): "Dedicated egress switched off {who}",
     ("egress.retry", ""): "Another try started {who}",
+    ("egress.on_outage", "reject"): "Set to block traffic if both gateways are down {who}",
+    ("egress.on_outage", "shared"): "Set to use shared addresses if both gateways are down {who}",
     ("assignment.status", "distributing"): "Both gateways are ready, your app's traffic is moving to them",
     ("assignment.status", "active"): "Dedicated egress active",
     ("assignment.status", "draining"): "New connections use shared addresses, open ones are finishing",

@@ -7,11 +7,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from egress.control.models import App
+from egress.control.models_told import OnOutage
 from egress.control.overview import egress_overviews
 from egress.control.selectors import apps_of, egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry
+from egress.control.services import egress_disable, egress_enable, egress_retry, outage_choose
 
-from .forms import DisableForm
+from .forms import DisableForm, OutageForm
 from .guards import PageRequest, logged_in, may_change, of_app
 from .page import app_page
 from .pricing import current_price
@@ -84,3 +85,16 @@ def retry(request: PageRequest, app: App) -> HttpResponse:
     if request.method == "POST":
         egress_retry(app=app, actor=request.user)
     return redirect("web:app", app.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_app
+@may_change
+def outage(request: PageRequest, app: App) -> HttpResponse:
+    """Show both choices for when both gateways are down, with what follows from each; on POST choose."""
+    form = OutageForm(request.POST if request.method == "POST" else None, initial={"on_outage": app.on_outage})
+    if form.is_valid():
+        outage_choose(app=app, actor=request.user, on_outage=OnOutage(form.cleaned_data["on_outage"]))
+        return redirect("web:app", app.pk)
+    template = "web/_outage_form.html" if request.htmx else "web/outage.html"
+    return render(request, template, {"section": "apps", "app": app, "form": form})

@@ -52,7 +52,14 @@ def test_description_is_current(tmp_path: Path) -> None:
 def test_app_without_dedicated_egress(api: Api, app: App) -> None:
     assert api("GET", f"apps/{app.pk}/egress") == (
         200,
-        {"type": "AUTOASSIGN", "dedicated_ips": [], "state": "off", "error": None, "simulated": False},
+        {
+            "type": "AUTOASSIGN",
+            "dedicated_ips": [],
+            "state": "off",
+            "error": None,
+            "on_outage": "reject",
+            "simulated": False,
+        },
     )
 
 
@@ -162,6 +169,9 @@ def test_giving_up_what_failed_retries_nothing(api: Api, crew: rows.Crew, app: A
         ({"type": "BOTH"}, "`type` isn't one that there is."),
         ({"type": None}, "`type` is null."),
         ({"type": {"a": 1}}, "`type` isn't one that there is."),
+        ({"on_outage": "shared"}, "`type` is missing."),
+        ({"type": "DEDICATED_IP", "on_outage": "open"}, "`on_outage` isn't one that there is."),
+        ({"type": "DEDICATED_IP", "on_outage": None}, "`on_outage` is null."),
         ({"type": "DEDICATED_IP", "typ": 1, "é": 2}, 'The body holds what isn\'t known here: "typ", "\\u00e9".'),
         ('{"type": "DEDICATED_IP", "\\ud800": 1}', 'The body holds what isn\'t known here: "\\ud800".'),
     ],
@@ -170,10 +180,31 @@ def test_body_that_is_no_wish_is_refused_with_what_is_wanted(api: Api, app: App,
     status, error = api("PUT", f"apps/{app.pk}/egress", body)
 
     assert (status, error["code"]) == (400, "invalid")
-    wanted = 'Send one object with `type` alone, "AUTOASSIGN" or "DEDICATED_IP".'
+    wanted = 'Send one object with `type`, "AUTOASSIGN" or "DEDICATED_IP", and, if you like, `on_outage`, "reject" or "shared".'
     assert error["message"] == f"{words} {wanted} Nothing was changed."
     assert error["details"]
     assert not Assignment.objects.exists()
+
+
+def test_choice_for_an_outage_is_kept_until_another_is_sent(api: Api, app: App) -> None:
+    status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP", "on_outage": "shared"})
+    assert (status, egress["on_outage"], egress["state"]) == (200, "shared", "provisioning")
+
+    for kind in ("DEDICATED_IP", "AUTOASSIGN"):
+        _, egress = api("PUT", f"apps/{app.pk}/egress", {"type": kind})
+        assert egress["on_outage"] == "shared", "a program that doesn't know the choice must not wipe it"
+
+    _, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "AUTOASSIGN", "on_outage": "reject"})
+    assert egress["on_outage"] == "reject"
+
+
+def test_refused_wish_changes_no_part_of_it(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "draining", by=crew.owner)
+
+    status, _ = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP", "on_outage": "shared"})
+
+    assert status == 409
+    assert App.objects.get().on_outage == "reject"
 
 
 def test_many_unknown_keys_make_no_long_message(api: Api, app: App) -> None:
