@@ -18,7 +18,7 @@ class OnOutage(models.TextChoices):
 
 
 class Pivot(models.Model):
-    """Where a pair's new connections went on one node from `at` on; kept for `retention.KEPT`, as billing's evidence."""
+    """Where a pair's new connections went on one node from `at` on: billing's evidence, kept for `KEPT_DAYS`."""
 
     node = models.ForeignKey("control.Node", models.CASCADE, related_name="pivots")
     #: The node's own count. Together with `at` it says what was told before: a node that lost its disk begins anew.

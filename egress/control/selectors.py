@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 
 from portal.accounts.models import ApiToken, User
 
-from . import installation
+from . import clock, installation
+from .condition import Condition, Side, Word, condition_of
 from .errors import AppUnknown, StandsStill
-from .health import LOST
+from .health import LOST, is_stale
 from .models import (
     App,
     Assignment,
@@ -26,6 +27,7 @@ from .models import (
     Placement,
     Wish,
 )
+from .models_told import Standing
 from .progress import Step, steps_of
 
 #: Who asks: a person, or a program with a team's token.
@@ -111,6 +113,9 @@ class EgressView:
     uncovered_nodes: tuple[str, ...]
     #: True while something is going on: worth polling.
     busy: bool
+    #: How an active pair fares, and since when as far as that was noted; None otherwise.
+    condition: Condition | None = None
+    condition_since: datetime | None = None
 
 
 def apps_of(actor: Actor) -> QuerySet[App]:
@@ -132,7 +137,7 @@ def app_for(actor: Actor, app_id: UUID | str) -> App:
 def current_assignment(app: App) -> Assignment | None:
     """Return the app's assignment that isn't released yet, if there is one."""
     unreleased = Assignment.objects.exclude(status=AssignmentStatus.RELEASED)
-    return unreleased.select_related("app", "cluster").filter(app=app).first()
+    return unreleased.select_related("app", "cluster", "standing").filter(app=app).first()
 
 
 def shown_status(assignment: Assignment) -> AssignmentStatus:
@@ -198,12 +203,13 @@ def egress_view(app: App) -> EgressView:
     events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
     if assignment is None:
         return _shared_view(app, events)
-    gateways = _latest_per_slot(assignment)
+    gateways = latest_per_slot(assignment)
     nodes = live_nodes(assignment.cluster_id)
     enabled = assignment.wish == Wish.ENABLED
     lagging = lagging_nodes(assignment, nodes)
     busy = is_busy(assignment)
     problem = problem_of(assignment, changes_wait=installation.changes_wait() if busy else "")
+    condition, condition_since = condition_now(assignment, gateways, words_of(nodes, app.namespace))
     return EgressView(
         app=app,
         type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
@@ -222,7 +228,52 @@ def egress_view(app: App) -> EgressView:
         lagging_nodes=lagging,
         uncovered_nodes=uncovered_nodes(assignment, nodes),
         busy=busy,
+        condition=condition,
+        condition_since=condition_since,
     )
+
+
+def condition_now(
+    assignment: Assignment, gateways: Iterable[Gateway], words: Iterable[Word]
+) -> tuple[Condition | None, datetime | None]:
+    """Return how an active pair fares, and since when where that is noted; (None, None) for one that isn't active.
+
+    The assignment's app and standing are loaded.
+    """
+    if (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
+        return None, None
+    noted = standing_of(assignment)
+    sides = [side_of(gateway) for gateway in gateways]
+    before = noted.state if noted else ""
+    condition = condition_of(sides, words, on_outage=assignment.app.on_outage, before=before)
+    return condition, noted.since if noted and noted.state == condition.state else None
+
+
+def standing_of(assignment: Assignment) -> Standing | None:
+    """Return what was noted of the assignment last; None before the first look."""
+    return getattr(assignment, "standing", None)
+
+
+def side_of(gateway: Gateway) -> Side:
+    """Return what a condition rests on of one gateway."""
+    return Side(
+        id=str(gateway.pk),
+        gateway="AB"[gateway.slot],
+        address=gateway.public_address or "",
+        status=gateway.provisioning_status,
+        health=gateway.health,
+        lost=is_lost(gateway),
+    )
+
+
+def words_of(nodes: Iterable[Node], namespace: str) -> list[Word]:
+    """Return what the nodes with containers of `namespace` say."""
+    now = clock.now()
+    return [
+        Word(gateways=node.gateways, fresh=node.reported_at is not None and not is_stale(node.reported_at, now))
+        for node in nodes
+        if node.containers.get(namespace)
+    ]
 
 
 def is_busy(assignment: Assignment) -> bool:
@@ -262,10 +313,11 @@ def _shared_view(app: App, events: tuple[Event, ...]) -> EgressView:
 
 def dedicated_ips(assignment: Assignment) -> tuple[DedicatedIp, ...]:
     """Return the assignment's addresses by slot; asks nothing where its gateways are prefetched."""
-    return tuple(_dedicated_ip(gateway, assignment) for gateway in _latest_per_slot(assignment))
+    return tuple(_dedicated_ip(gateway, assignment) for gateway in latest_per_slot(assignment))
 
 
-def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
+def latest_per_slot(assignment: Assignment) -> list[Gateway]:
+    """Return the assignment's present gateways; asks nothing where they are prefetched."""
     in_order = sorted(assignment.gateways.all(), key=lambda gateway: (gateway.slot, gateway.created_at))
     return list({gateway.slot: gateway for gateway in in_order}.values())
 

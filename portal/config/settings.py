@@ -197,6 +197,8 @@ SPECTACULAR_SETTINGS = {
         "EgressState": "portal.api.serializers.STATES",
         "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
         "OnOutage": "egress.control.models_told.OnOutage",
+        "ConditionType": "portal.api.serializers.CONDITION_TYPES",
+        "ConditionStatus": "portal.api.serializers.CONDITION_STATUSES",
     },
 }
 

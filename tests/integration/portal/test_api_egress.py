@@ -57,6 +57,7 @@ def test_app_without_dedicated_egress(api: Api, app: App) -> None:
             "dedicated_ips": [],
             "state": "off",
             "error": None,
+            "conditions": [],
             "on_outage": "reject",
             "simulated": False,
         },
@@ -180,7 +181,8 @@ def test_body_that_is_no_wish_is_refused_with_what_is_wanted(api: Api, app: App,
     status, error = api("PUT", f"apps/{app.pk}/egress", body)
 
     assert (status, error["code"]) == (400, "invalid")
-    wanted = 'Send one object with `type`, "AUTOASSIGN" or "DEDICATED_IP", and, if you like, `on_outage`, "reject" or "shared".'
+    choices = '"reject" or "shared"'
+    wanted = f'Send one object with `type`, "AUTOASSIGN" or "DEDICATED_IP", and, if you like, `on_outage`, {choices}.'
     assert error["message"] == f"{words} {wanted} Nothing was changed."
     assert error["details"]
     assert not Assignment.objects.exists()
@@ -280,3 +282,42 @@ def test_a_wish_during_a_hold_is_noted_and_says_what_it_waits_for(api: Api, crew
 def test_a_simulated_egress_is_marked(api: Api, app: App, settings: Settings) -> None:
     settings.SIMULATED = "no namespaces here"
     assert api("GET", f"apps/{app.pk}/egress")[1]["simulated"] is True
+
+
+def conditions(egress: dict[str, object]) -> list[tuple[str, str, str]]:
+    found = egress["conditions"]
+    assert isinstance(found, list)
+    return [(each["type"], each["status"], each["reason"]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "expected"),
+    [
+        ("active", "active", [("Available", "True", "GatewayUp"), ("Redundant", "True", "BothGatewaysUp")]),
+        ("degraded", "degraded", [("Available", "True", "GatewayUp"), ("Redundant", "False", "GatewayDown")]),
+        ("lost", "degraded", [("Available", "True", "GatewayUp"), ("Redundant", "False", "GatewayLost")]),
+        ("dark", "degraded", [("Available", "False", "GatewaysDown"), ("Redundant", "False", "GatewaysDown")]),
+        ("provisioning", "provisioning", []),
+        ("draining", "draining", []),
+    ],
+)
+def test_conditions_say_what_is_so_and_why(
+    api: Api, crew: rows.Crew, app: App, state: str, shown: str, expected: list[tuple[str, str, str]]
+) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    _, egress = api("GET", f"apps/{app.pk}/egress")
+    _, listed = api("GET", "apps/")
+
+    assert (egress["state"], conditions(egress)) == (shown, expected)
+    assert listed["results"][0]["egress"] == egress  # type: ignore[index]  # a list of objects
+
+
+def test_maintenance_as_planned_is_no_degradation(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    Gateway.objects.filter(slot=0).update(provisioning_status="draining")
+
+    _, egress = api("GET", f"apps/{app.pk}/egress")
+
+    assert egress["state"] == "active"
+    assert conditions(egress)[1] == ("Redundant", "False", "Maintenance")

@@ -1,4 +1,4 @@
-"""The whole agent, both gateways cut off: where new connections go is the owner's choice, which may change meanwhile."""
+"""The whole agent, both gateways cut off: where new connections go is the owner's choice, at any time."""
 
 from dataclasses import replace
 
