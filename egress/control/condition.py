@@ -144,10 +144,10 @@ def _failed(side: Side, fresh: Sequence[Mapping[str, str]]) -> bool:
     if side.status not in {GatewayStatus.READY, GatewayStatus.DRAINING}:
         ill = side.status == GatewayStatus.MAINTENANCE and side.health == Health.UNHEALTHY
         return side.status == GatewayStatus.ERROR or ill
-    said = {word for gateways in fresh if (word := gateways.get(side.id, Health.UNKNOWN)) != Health.UNKNOWN}
-    if said:
-        return Health.HEALTHY not in said
-    return side.health == Health.UNHEALTHY
+    said = {gateways.get(side.id, Health.UNKNOWN) for gateways in fresh}
+    if Health.HEALTHY in said:
+        return False
+    return said == {Health.UNHEALTHY} or side.health == Health.UNHEALTHY
 
 
 def _outage(reason: str, on_outage: str, sides: Sequence[Side], out: int) -> Condition:

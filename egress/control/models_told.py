@@ -43,12 +43,12 @@ class Pivot(models.Model):
 class Carry(models.Model):
     """A time in which a node reported containers of an app with dedicated egress; open while `until` is None.
 
-    By the arrival of reports: unmoved time, as pivots'.
+    By the arrival of reports, as the control plane counts time.
     """
 
     node = models.ForeignKey("control.Node", models.CASCADE, related_name="carries")
     assignment = models.ForeignKey("control.Assignment", models.CASCADE, related_name="carries")
-    since = models.DateTimeField(default=clock.unmoved)
+    since = models.DateTimeField(default=clock.now)
     until = models.DateTimeField(null=True)
 
     class Meta:
