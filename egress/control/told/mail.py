@@ -85,6 +85,8 @@ def _send(mail: Mail, connection: BaseEmailBackend) -> bool:
     """Send and note it; returns whether the connection is still good."""
     row = Mail.objects.filter(pk=mail.pk)
     try:
+        # Else every message would open, and close, a connection of its own.
+        connection.open()
         message_of(mail, connection).send()
     except ValueError as error:
         # No header can be made of it: no try will.

@@ -175,7 +175,7 @@ def _compare_addresses(noted: Standing, assignment: Assignment, gateways: Iterab
         if is_lost(gateway):
             _tell_lost(assignment, gateway)
         elif old and old != present:
-            events.record(Event.Kind.STATUS, "address.replaced", on=gateway, old=old, new=present)
+            events.record(Event.Kind.PROVIDER, "address.replaced", on=gateway, old=old, new=present)
             notify(assignment, Kind.ADDRESS_REPLACED, f"address:{gateway.pk}:{present}", old=old, new=present)
         known[gateway.slot] = present
     noted.addresses = [known.get(slot, "") for slot in (0, 1)]
@@ -185,5 +185,5 @@ def _tell_lost(assignment: Assignment, gateway: Gateway) -> None:
     key = f"lost:{gateway.pk}"
     if not assignment.notifications.filter(key=key).exists():
         address = gateway.public_address or ""
-        events.record(Event.Kind.STATUS, "address.lost", on=gateway, old=address)
+        events.record(Event.Kind.PROVIDER, "address.lost", on=gateway, old=address)
         notify(assignment, Kind.ADDRESS_LOST, key, old=address)

@@ -1,5 +1,6 @@
 """When an app was out, from what its nodes said: a minute is a number here."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -89,4 +90,4 @@ def test_minute_by_minute_it_is_what_the_definition_says(several: list[Account])
             expected.add(minute)
     found = out(*several, end=60)
     assert {minute for begin, end in found for minute in range(begin, end)} == expected
-    assert all(first[1] < second[0] for first, second in zip(found, found[1:], strict=False)), "apart, in order"
+    assert all(first[1] < second[0] for first, second in itertools.pairwise(found)), "apart, in order"
