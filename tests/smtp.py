@@ -1,4 +1,4 @@
-"""A mail server on loopback that keeps what it takes; it can be told to refuse, or to fall silent with a mail in hand."""
+"""A mail server on loopback that keeps what it takes; it can be made to refuse, or to fall silent with a mail."""
 
 import socketserver
 import threading

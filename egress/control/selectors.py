@@ -27,7 +27,7 @@ from .models import (
     Placement,
     Wish,
 )
-from .models_told import Standing
+from .models_told import Notification, Standing
 from .progress import Step, steps_of
 
 #: Who asks: a person, or a program with a team's token.
@@ -35,6 +35,7 @@ Actor = User | ApiToken
 
 EVENTS_SHOWN = 20
 NODES_SHOWN = 500
+NEWS_SHOWN = 5
 
 IpStatus = Literal["ASSIGNING", "ASSIGNED", "REMOVED"]
 _IP_STATUS: dict[str, IpStatus] = {
@@ -116,6 +117,8 @@ class EgressView:
     #: How an active pair fares, and since when as far as that was noted; None otherwise.
     condition: Condition | None = None
     condition_since: datetime | None = None
+    #: Addresses that were lost or replaced, until somebody has dealt with it.
+    address_news: tuple[Notification, ...] = ()
 
 
 def apps_of(actor: Actor) -> QuerySet[App]:
@@ -198,7 +201,7 @@ def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -
 
 
 def egress_view(app: App) -> EgressView:
-    """Return everything about `app`'s egress, in six queries at most, whatever the number of nodes."""
+    """Return everything about `app`'s egress, in seven queries at most, whatever the number of nodes."""
     assignment = current_assignment(app)
     events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
     if assignment is None:
@@ -230,7 +233,15 @@ def egress_view(app: App) -> EgressView:
         busy=busy,
         condition=condition,
         condition_since=condition_since,
+        address_news=address_news(assignment) if enabled else (),
     )
+
+
+def address_news(assignment: Assignment) -> tuple[Notification, ...]:
+    """Return what was told of the pair's addresses and nobody has dealt with, oldest first."""
+    about = (Notification.Kind.ADDRESS_LOST, Notification.Kind.ADDRESS_REPLACED)
+    unseen = assignment.notifications.filter(kind__in=about, seen_at=None)
+    return tuple(unseen.order_by("created_at", "id")[:NEWS_SHOWN])
 
 
 def condition_now(

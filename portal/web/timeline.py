@@ -16,8 +16,8 @@ class Entry:
     tone: str = ""
 
 
-#: {(subject, new status): words}; {gateway} and {who} are filled in.
-_WORDS = {
+#: {(subject, new status): words}; None is any. {gateway}, {who}, {old} and {new} are filled in.
+_WORDS: dict[tuple[str, str | None], str] = {
     ("egress.enable", ""): "Dedicated egress switched on {who}",
     ("egress.disable", ""): "Dedicated egress switched off {who}",
     ("egress.retry", ""): "Another try started {who}",
@@ -34,11 +34,28 @@ _WORDS = {
     ("gateway.status", "maintenance"): "{gateway} is being updated",
     ("gateway.status", "deleted"): "{gateway} is gone",
     ("gateway.status", "error"): "{gateway} failed",
+    ("assignment.standing", "outage"): "Neither gateway can be used",
+    ("assignment.standing", "degraded"): "New connections use one gateway alone",
+    ("assignment.standing", "maintenance"): "Planned work on a gateway begins, new connections use the other one",
+    ("assignment.standing", "whole"): "Both gateways are in use again",
+    ("address.lost", ""): "{gateway} lost its server: take {old} out of firewalls",
+    ("address.replaced", None): "{gateway} has a new address: {new} instead of {old}. Update your firewalls",
     ("gateway.health", "unhealthy"): "{gateway} stopped answering",
     ("gateway.health", "healthy"): "{gateway} answers again",
 }
-_GOOD = {("assignment.status", "active"), ("gateway.status", "ready"), ("gateway.health", "healthy")}
-_BAD = {("assignment.status", "error"), ("gateway.status", "error"), ("gateway.health", "unhealthy")}
+_GOOD = {
+    ("assignment.status", "active"),
+    ("gateway.status", "ready"),
+    ("gateway.health", "healthy"),
+    ("assignment.standing", "whole"),
+}
+_BAD = {
+    ("assignment.status", "error"),
+    ("assignment.standing", "outage"),
+    ("gateway.status", "error"),
+    ("gateway.health", "unhealthy"),
+    ("address.lost", ""),
+}
 
 
 def timeline(events: Iterable[Event]) -> tuple[Entry, ...]:
@@ -48,12 +65,16 @@ def timeline(events: Iterable[Event]) -> tuple[Entry, ...]:
 
 def _entry(event: Event) -> Entry | None:
     key = (event.subject, event.new)
-    words = _WORDS.get(key)
+    words = _WORDS.get(key) or _WORDS.get((event.subject, None))
     if words is None or (event.subject == "gateway.health" and event.old == "unknown"):
         return None
     gateway = f"Gateway {'AB'[event.gateway.slot]}" if event.gateway else "A gateway"
     tone = "ok" if key in _GOOD else "bad" if key in _BAD else ""
-    return Entry(at=event.at, text=words.format(gateway=gateway, who=_who(event)).strip(), tone=tone)
+    return Entry(
+        at=event.at,
+        text=words.format(gateway=gateway, who=_who(event), old=event.old, new=event.new).strip(),
+        tone=tone,
+    )
 
 
 def _who(event: Event) -> str:

@@ -19,7 +19,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from egress.control import clock, installation
 from egress.control.models_told import Mail
 
-from .notices import TOLD_BY_MAIL
+from .notices import TOLD_BY_MAIL, mail_body
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def send_due() -> None:
 
 
 def _due() -> Iterator[Mail]:
-    rows = Mail.objects.filter(due_at__lte=clock.unmoved()).select_related("notification", "user")
+    rows = Mail.objects.filter(due_at__lte=clock.unmoved()).select_related("notification__app", "user")
     return iter(list(rows.order_by("due_at", "pk")[:BATCH]))
 
 
@@ -109,7 +109,7 @@ def message_of(mail: Mail, connection: BaseEmailBackend | None = None) -> EmailM
     created_at = mail.notification.created_at
     return EmailMessage(
         subject=mail.notification.subject,
-        body=mail.notification.text,
+        body=mail_body(mail.notification),
         to=[mail.user.email],
         headers={
             "Message-ID": f"<{settings.INSTALLATION_ID}.{mail.pk}.{created_at.timestamp():.0f}@{domain}>",

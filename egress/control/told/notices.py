@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.template.loader import render_to_string
 
 from egress.control import clock
@@ -33,7 +34,6 @@ def notify(assignment: Assignment, kind: Notification.Kind, key: str, **facts: o
     context = {
         "app": app.name,
         "on_outage": app.on_outage,
-        "link": f"{settings.PORTAL_URL}/apps/{app.pk}/",
         "at": _utc(clock.now()),
         **shown,
     }
@@ -57,6 +57,23 @@ def notify(assignment: Assignment, kind: Notification.Kind, key: str, **facts: o
             )
             Mail.objects.bulk_create(Mail(notification=notification, user=person) for person in people)
     return notification
+
+
+def mail_body(notification: Notification) -> str:
+    """Return a notification's words as a mail has them."""
+    app = notification.app
+    link = f"{settings.PORTAL_URL}/apps/{app.pk}/"
+    return render_to_string("mail/message.txt", {"text": notification.text, "link": link, "app": app.name})
+
+
+def notifications_of(user: User) -> QuerySet[Notification]:
+    """Return what the teams of `user` were told, newest first."""
+    return Notification.objects.filter(team__memberships__user=user).select_related("app", "team")
+
+
+def notification_seen(*, notification: Notification, actor: User) -> None:
+    """Note that somebody dealt with it; who was first stays."""
+    Notification.objects.filter(pk=notification.pk, seen_at=None).update(seen_at=clock.now(), seen_by=actor)
 
 
 def _utc(at: datetime) -> str:

@@ -89,9 +89,9 @@ def test_a_node_that_lost_its_disk_begins_to_count_anew(active: Fleet) -> None:
     ("wrong", "why"),
     [
         (lambda now: pivot(1, now + 6 * MINUTE), "in the future: check the node's clock"),
-        (lambda now: wire.Pivot(number=1, at=2**63 - 1, pair=1), "in the future: check the node's clock"),
+        (lambda _: wire.Pivot(number=1, at=2**63 - 1, pair=1), "in the future: check the node's clock"),
         (lambda now: pivot(1, now - timedelta(days=41)), "older than 40 days: check the node's clock"),
-        (lambda now: wire.Pivot(number=1, at=0, pair=1), "older than 40 days: check the node's clock"),
+        (lambda _: wire.Pivot(number=1, at=0, pair=1), "older than 40 days: check the node's clock"),
         (lambda now: pivot(1, now - timedelta(hours=2)), "of a pair that its cluster didn't have then"),
         (lambda now: pivot(1, now, pair=2), "of a pair that its cluster didn't have then"),
         (lambda now: pivot(1, now, gateway="gw-of-nobody"), "to a gateway that isn't the pair's"),
