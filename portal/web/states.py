@@ -28,6 +28,12 @@ class State:
     label: str
     sentence: str = ""
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The sentence in two: its first, which says what is the matter, and what follows."""
+        first, dot, rest = self.sentence.partition(". ")
+        return first + dot.rstrip(), rest
+
 
 #: A sentence names at most so many nodes.
 NODES_NAMED = 3
