@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from egress.control.condition import State as Fare
+from egress.control.fare import State as Fare
 from egress.control.models import AssignmentStatus
 from egress.control.models_told import OnOutage
 from egress.control.selectors import DedicatedIp, EgressView, NodeView

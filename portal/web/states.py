@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from egress.control.condition import Condition
-from egress.control.condition import State as Fare
+from egress.control.fare import Condition
+from egress.control.fare import State as Fare
 from egress.control.models import AssignmentStatus, GatewayStatus, Health
 from egress.control.overview import EgressOverview
 from egress.control.selectors import DedicatedIp, EgressView
