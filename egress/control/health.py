@@ -21,14 +21,14 @@ def gateway_health(*, forwarding: bool, reported_at: datetime | None, now: datet
     """Judge a gateway by its last report: unknown before the first, unhealthy when it is old or says no."""
     if reported_at is None:
         return Health.UNKNOWN
-    return Health.HEALTHY if forwarding and not is_stale(reported_at, now) else Health.UNHEALTHY
+    return Health.HEALTHY if forwarding and not _stale(reported_at, now) else Health.UNHEALTHY
 
 
 def node_health(*, dataplane: str, reported_at: datetime | None, now: datetime) -> Health:
     """Judge a node by its last report; one that is starting isn't sick yet."""
-    if reported_at is None or (dataplane == "starting" and not is_stale(reported_at, now)):
+    if reported_at is None or (dataplane == "starting" and not _stale(reported_at, now)):
         return Health.UNKNOWN
-    return Health.HEALTHY if dataplane == "ok" and not is_stale(reported_at, now) else Health.UNHEALTHY
+    return Health.HEALTHY if dataplane == "ok" and not _stale(reported_at, now) else Health.UNHEALTHY
 
 
 def observe_gateway(gateway: Gateway) -> None:
@@ -65,12 +65,16 @@ def _mute() -> Q:
     return silent & window_over & Q(provisioning_status__in=(GatewayStatus.READY, GatewayStatus.DRAINING))
 
 
+def is_fresh(reported_at: datetime | None, now: datetime) -> bool:
+    """Say whether there is a report that isn't too old to go by."""
+    return reported_at is not None and not _stale(reported_at, now)
+
+
 def _silence() -> timedelta:
     return timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
 
 
-def is_stale(reported_at: datetime, now: datetime) -> bool:
-    """Say whether a report is too old to go by."""
+def _stale(reported_at: datetime, now: datetime) -> bool:
     # A report from the future is from before the clock was set back: nobody knows how old it is.
     return abs(now - reported_at) > _silence()
 
@@ -79,7 +83,7 @@ def _save(row: Gateway | Node, subject: str, new: Health, detail: str) -> None:
     if row.health == new:
         return
     reason = detail
-    if row.reported_at and is_stale(row.reported_at, clock.now()):
+    if row.reported_at and _stale(row.reported_at, clock.now()):
         reason = f"no report since {row.reported_at:%H:%M:%S} UTC"
     with transaction.atomic():
         # By compare-and-swap: of two that see the same change, one writes the event.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from . import clock, installation
 from .fare import Condition, Word
-from .health import is_stale
+from .health import is_fresh
 from .models import App, Assignment, AssignmentStatus, EgressType, Node, NodeStatus, Wish
 from .selectors import (
     DedicatedIp,
@@ -67,7 +67,7 @@ def _containers(cluster_ids: Iterable[int]) -> dict[tuple[int, str], list[_Share
     columns = ("cluster_id", "name", "dataplane", "containers", "in_doubt", "gateways", "reported_at")
     now = clock.now()
     for cluster_id, name, dataplane, containers, in_doubt, gateways, reported_at in live.values_list(*columns):
-        word = Word(gateways=gateways, fresh=reported_at is not None and not is_stale(reported_at, now))
+        word = Word(gateways=gateways, fresh=is_fresh(reported_at, now))
         for namespace, count in containers.items():
             if count:
                 covered = dataplane != "unsupported" and not in_doubt.get(namespace)

@@ -13,7 +13,7 @@ from portal.accounts.models import ApiToken, User
 from . import clock, installation
 from .errors import AppUnknown, StandsStill
 from .fare import Condition, Side, Word, condition_of
-from .health import LOST, is_stale
+from .health import LOST, is_fresh
 from .models import (
     App,
     Assignment,
@@ -281,7 +281,7 @@ def words_of(nodes: Iterable[Node], namespace: str) -> list[Word]:
     """Return what the nodes with containers of `namespace` say."""
     now = clock.now()
     return [
-        Word(gateways=node.gateways, fresh=node.reported_at is not None and not is_stale(node.reported_at, now))
+        Word(gateways=node.gateways, fresh=is_fresh(node.reported_at, now))
         for node in nodes
         if node.containers.get(namespace)
     ]

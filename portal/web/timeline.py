@@ -31,7 +31,7 @@ _WORDS: dict[tuple[str, str | None], str] = {
     ("assignment.status", "error"): "Setting up failed",
     ("gateway.status", "ready"): "{gateway} is ready",
     ("gateway.status", "draining"): "{gateway} takes no new connections, open ones are finishing",
-    ("gateway.status", "maintenance"): "{gateway} is being updated",
+    ("gateway.status", "maintenance"): "{gateway} is being worked on",
     ("gateway.status", "deleted"): "{gateway} is gone",
     ("gateway.status", "error"): "{gateway} failed",
     ("assignment.standing", "outage"): "Neither gateway can be used",
@@ -42,6 +42,10 @@ _WORDS: dict[tuple[str, str | None], str] = {
     ("address.replaced", None): "{gateway} has a new address: {new} instead of {old}. Update your firewalls",
     ("gateway.health", "unhealthy"): "{gateway} stopped answering",
     ("gateway.health", "healthy"): "{gateway} answers again",
+    ("gateway.repair", "power_cycle"): "Repair: {gateway} is restarted, its address stays",
+    ("gateway.repair", "rebuild"): "Repair: {gateway} is set up afresh, its address stays",
+    ("gateway.repair", "replace"): "Repair: {gateway} gets a new server, and with it a new address",
+    ("gateway.repair", "exhausted"): "{gateway} couldn't be repaired automatically, our engineers look into it",
 }
 _GOOD = {
     ("assignment.status", "active"),
