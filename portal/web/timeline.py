@@ -39,7 +39,7 @@ _WORDS: dict[tuple[str, str | None], str] = {
     ("assignment.standing", "maintenance"): "Planned work on a gateway begins, new connections use the other one",
     ("assignment.standing", "whole"): "Both gateways are in use again",
     ("address.lost", ""): "{gateway} lost its server: take {old} out of firewalls",
-    ("address.replaced", None): "{gateway} has a new address: {new} instead of {old}. Update your firewalls",
+    ("gateway.replaced", None): "{gateway} has a new address: {new} instead of {old}. Update your firewalls",
     ("gateway.health", "unhealthy"): "{gateway} stopped answering",
     ("gateway.health", "healthy"): "{gateway} answers again",
     ("gateway.repair", "power_cycle"): "Repair: {gateway} is restarted, its address stays",

@@ -175,7 +175,6 @@ def _compare_addresses(noted: Standing, assignment: Assignment, gateways: Iterab
         if is_lost(gateway):
             _tell_lost(assignment, gateway)
         elif old and old != present:
-            events.record(Event.Kind.PROVIDER, "address.replaced", on=gateway, old=old, new=present)
             notify(assignment, Kind.ADDRESS_REPLACED, f"address:{gateway.pk}:{present}", old=old, new=present)
         known[gateway.slot] = present
     noted.addresses = [known.get(slot, "") for slot in (0, 1)]

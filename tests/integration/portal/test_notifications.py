@@ -104,7 +104,7 @@ def test_the_list_comes_in_pages(client_of: Clients, told: Notification) -> None
         ),
         ("address.lost", OLD, "", f"Gateway A lost its server: take {OLD} out of firewalls", "bad"),
         (
-            "address.replaced",
+            "gateway.replaced",
             OLD,
             NEW,
             f"Gateway A has a new address: {NEW} instead of {OLD}. Update your firewalls",
