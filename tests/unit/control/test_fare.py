@@ -1,7 +1,7 @@
 """How a pair fares, from its gateways and the words of the nodes that carry the app."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egress.control.fare import Condition, Side, State, Word, condition_of, facts_of
@@ -147,6 +147,7 @@ says = st.sampled_from(["unknown", "healthy", "unhealthy"])
 words = st.lists(st.builds(word, says, says, fresh=st.booleans()), max_size=4).map(tuple)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sides, sides, words, st.sampled_from(["", *State]))
 def test_an_outage_is_never_told_while_one_gateway_serves_a_node(
     first: Side, second: Side, heard: tuple[Word, ...], before: str

@@ -3,7 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from egress.control.told.outages import Account, Span, outages
@@ -79,6 +79,7 @@ accounts = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(accounts)
 def test_minute_by_minute_it_is_what_the_definition_says(several: list[Account]) -> None:
     expected = set()
