@@ -154,6 +154,13 @@ def _tidy(errand: dict[str, Any], take: _Take) -> None:
     tasks.tidy()
 
 
+def _tell(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.tell()
+    tasks.mail()
+
+
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
     from egress.control.models import App, Gateway
@@ -176,7 +183,7 @@ def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     node_polls.acknowledge([node_polls.Poll(errand["token"], message)])
 
 
-_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask, "acknowledge": _acknowledge}
+_ERRANDS = {"work": _work, "tidy": _tidy, "tell": _tell, "ask": _ask, "acknowledge": _acknowledge}
 
 if __name__ == "__main__":
     main()
