@@ -12,6 +12,7 @@ from . import clock
 from .health import LOST
 from .models import Assignment, Cluster, Gateway, GatewayStatus, Health, RouteChange
 from .models_repair import IN_PLACE
+from .models_told import OnOutage
 
 #: A node that missed more changes than this gets the whole table instead, without the routes that went.
 MAX_DELTA = 2_000
@@ -56,6 +57,7 @@ def route_of(assignment: Assignment, state: Literal["active", "draining"]) -> Ro
             for gateway in gateways
         ),
         spread=assignment.spread,
+        on_outage="shared" if assignment.app.on_outage == OnOutage.SHARED else "reject",
     )
 
 

@@ -175,6 +175,11 @@ def _mute() -> Q:
     return silent & window_over & Q(provisioning_status__in=(GatewayStatus.READY, GatewayStatus.DRAINING))
 
 
+def is_fresh(reported_at: datetime | None, now: datetime) -> bool:
+    """Say whether there is a report that isn't too old to go by."""
+    return reported_at is not None and not _stale(reported_at, now)
+
+
 def _silence() -> timedelta:
     return timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
 

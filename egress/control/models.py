@@ -19,6 +19,7 @@ from .models_probing import ProbingSettings
 from .models_repair import ONE_AT_A_TIME, Successor
 from .models_rollouts import Maintained
 from .models_targets import HasTargets
+from .models_told import OnOutage
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -113,6 +114,8 @@ class App(models.Model):
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="apps")
     name = models.SlugField(max_length=63)
     namespace = models.CharField(max_length=63, validators=[check_label])
+    #: The app's own: it outlives its assignments.
+    on_outage = models.CharField(max_length=6, choices=OnOutage.choices, default=OnOutage.REJECT, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

@@ -42,6 +42,7 @@ from .models import (
     NodeStatus,
     Wish,
 )
+from .models_told import OnOutage
 from .pairs import free_pair
 from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
@@ -143,6 +144,26 @@ def egress_retry(*, app: App, actor: Actor) -> Assignment:
         )
         wake([assignment.pk])
     return assignment
+
+
+def outage_choose(*, app: App, actor: Actor, on_outage: OnOutage) -> App:
+    """Choose where `app`'s new connections go while both its gateways are down; nodes learn it as a route change.
+
+    The choice stays through disable and enable. Raises NotAllowed.
+    """
+    _require(app, actor)
+    with transaction.atomic():
+        # Locks the row: of two who choose at once, each sees what it changes.
+        present = App.objects.select_for_update(no_key=True).get(pk=app.pk)
+        if present.on_outage != on_outage:
+            App.objects.filter(pk=app.pk).update(on_outage=on_outage)
+            assignment = current_assignment(app)
+            _record_request("egress.on_outage", assignment or app, actor, old=present.on_outage, new=on_outage)
+            if assignment is not None:
+                # Reconcile sees that nodes were told another route, and publishes this one.
+                wake([assignment.pk])
+    app.on_outage = on_outage
+    return app
 
 
 def cluster_create(
@@ -290,6 +311,6 @@ def _person(actor: Actor) -> User | None:
     return actor.created_by if isinstance(actor, ApiToken) else actor
 
 
-def _record_request(subject: str, assignment: Assignment, actor: Actor) -> None:
+def _record_request(subject: str, on: Assignment | App, actor: Actor, **moved: str) -> None:
     reason = f"with API token {actor.name} ({actor.hint}…)" if isinstance(actor, ApiToken) else ""
-    events.record(Event.Kind.REQUEST, subject, on=assignment, reason=reason, actor=_person(actor))
+    events.record(Event.Kind.REQUEST, subject, on=on, reason=reason, actor=_person(actor), **moved)

@@ -8,6 +8,8 @@ from . import rolling
 from .inventory import tidy as tidying
 from .reconcile import loop as reconcile
 from .repair import sweep as repair
+from .told import mail as mailing
+from .told import retention, standing
 
 
 @shared_task
@@ -38,3 +40,21 @@ def roll() -> None:
 def tidy() -> None:
     """Compare the provider's VMs with the rows: every half minute."""
     tidying.tidy()
+
+
+@shared_task
+def tell() -> None:
+    """Note how pairs stand, and write down what their teams must be told: every few seconds."""
+    standing.look()
+
+
+@shared_task
+def mail() -> None:
+    """Send the mails that are due: every few seconds."""
+    mailing.send_due()
+
+
+@shared_task
+def forget() -> None:
+    """Delete what is older than anybody needs: every hour."""
+    retention.forget()

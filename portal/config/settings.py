@@ -211,6 +211,9 @@ SPECTACULAR_SETTINGS = {
         "RolloutKind": "egress.control.models_rollouts.RolloutKind",
         "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
         "RolloutTurn": "egress.control.models_rollouts.ItemState",
+        "OnOutage": "egress.control.models_told.OnOutage",
+        "ConditionType": "portal.api.serializers.CONDITION_TYPES",
+        "ConditionStatus": "portal.api.serializers.CONDITION_STATUSES",
     },
 }
 
@@ -236,6 +239,9 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "egress.control.tasks.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "watch": {"task": "egress.control.tasks.watch", "schedule": 5.0, "options": {"expires": 10}},
     "roll": {"task": "egress.control.tasks.roll", "schedule": 2.0, "options": {"expires": 10}},
+    "tell": {"task": "egress.control.tasks.tell", "schedule": 5.0, "options": {"expires": 10}},
+    "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
+    "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
 }
 
@@ -302,6 +308,16 @@ EGRESS_REPAIR_WINDOW_HOURS = _bounded("EGRESS_REPAIR_WINDOW_HOURS", 24, 1, 168)
 #: If more gateways of a cluster are bad than this share and than this number, repair stops there.
 EGRESS_REPAIR_BAD_PERCENT = _bounded("EGRESS_REPAIR_BAD_PERCENT", 20, 5, 50)
 EGRESS_REPAIR_BAD_MINIMUM = _bounded("EGRESS_REPAIR_BAD_MINIMUM", 2, 1, 20)
+#: A pair that has been without its second gateway for this long is told to its team by mail.
+EGRESS_TELL_DEGRADED_SECONDS = env.int("EGRESS_TELL_DEGRADED_SECONDS", 600)
+#: So long nodes' pivots (billing's evidence of outages) and notifications are kept.
+EGRESS_TOLD_KEPT_DAYS = env.int("EGRESS_TOLD_KEPT_DAYS", 400)
+#: Where mails go, such as smtp+tls://user:password@mail.example:587; without one, into files that nobody is sent.
+vars().update(env.email_url("EMAIL_URL", f"filemail:///{STATE_DIR / 'mails'}"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("MAIL_FROM", "Sluicegate <sluicegate@localhost>")
+#: Where people reach the pages: links in mails begin with it.
+PORTAL_URL = env.str("SLUICEGATE_PORTAL_URL", "http://localhost:8000").rstrip("/")
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise

@@ -14,6 +14,7 @@ from egress.control import clock, events, installation
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.health import observe_gateway, observe_node
 from egress.control.models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.told import pivots
 from egress.control.wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 from egress.wire.messages import (
     Done,
@@ -99,6 +100,7 @@ def node_report(*, token: str, message: NodeReport) -> Done:
     with transaction.atomic():
         node.save(update_fields=[*_REPORTED, "reported_at"])
         observe_node(node)
+        pivots.keep(node, message.pivots)
         if _lets_others_go_on(before, node):
             wake_waiting(node.cluster_id, up_to_revision=node.applied_revision)
     return Done()

@@ -161,6 +161,13 @@ def _watch(errand: dict[str, Any], take: _Take) -> None:
     tasks.watch()
 
 
+def _tell(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.tell()
+    tasks.mail()
+
+
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
     from egress.control.models import App, Cluster, Gateway
@@ -193,7 +200,14 @@ def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     node_polls.acknowledge([node_polls.Poll(errand["token"], message)])
 
 
-_ERRANDS = {"work": _work, "tidy": _tidy, "watch": _watch, "ask": _ask, "acknowledge": _acknowledge}
+_ERRANDS = {
+    "work": _work,
+    "tidy": _tidy,
+    "watch": _watch,
+    "tell": _tell,
+    "ask": _ask,
+    "acknowledge": _acknowledge,
+}
 
 if __name__ == "__main__":
     main()

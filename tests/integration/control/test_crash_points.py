@@ -14,8 +14,8 @@ from uuid import uuid4
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, installation, naming
-from egress.control.models import Assignment, Event, Placement
+from egress.control import clock, distribution, installation, naming
+from egress.control.models import Assignment, Event, Placement, RouteChange
 from egress.control.models_installation import Installation, StrayServer
 from egress.control.models_repair import ClusterRepair
 from egress.control.reconcile.plan import Act
@@ -100,6 +100,15 @@ def server_disappears(play: Play) -> None:
     play.fleet.cloud.delay_addresses(0)
     play.prepare(play.retry)
     play.until(play.is_active)
+
+
+def outage_is_chosen_for(play: Play) -> None:
+    """The owner of an active pair chooses what becomes of traffic in an outage; nodes are told."""
+    play.bring_up()
+    play.ask("services.outage_choose", app=play.fleet.app, on_outage="shared")
+    play.until(lambda: distribution.is_announced(play.fleet.assignment))
+    play.until(play.is_active)
+    assert RouteChange.objects.get(cluster=play.fleet.cluster).route["on_outage"] == "shared"
 
 
 def rebuild(play: Play) -> None:
@@ -538,6 +547,7 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         refused_at_last,
         boot_fails,
         server_disappears,
+        outage_is_chosen_for,
         rebuild,
         reboot,
         power_cycle,
@@ -621,6 +631,11 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "boot_fails": ("fail_boot:commit-_fail_gateway", "add_gateway:commit-_add_gateway"),
     "server_disappears": ("poll:commit-_fail_gateway", "delete:get"),
+    "outage_is_chosen_for": (
+        "outage_choose:commit-outage_choose",
+        "outage_choose:send",
+        "announce:commit-_announce",
+    ),
     "rebuild": (
         "gateway_maintain:commit-gateway_maintain",
         "gateway_maintain:send",
