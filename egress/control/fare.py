@@ -32,6 +32,8 @@ class Side:
     status: str
     health: str
     lost: bool = False
+    #: A new server, with a new address, is made to take its place.
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +177,7 @@ def _cut_off(out: int, carrying: int, away: Sequence[Side]) -> Condition:
 def _degraded(bad: Sequence[Side], sides: Sequence[Side]) -> Condition:
     names = " and ".join(f"Gateway {side.gateway}" for side in bad)
     reason, why = _why(bad[0])
-    follows = _REPLACED if any(side.lost for side in bad) else _GOES_ON
+    follows = _REPLACED if any(side.lost or side.replaced for side in bad) else _GOES_ON
     message = f"{names} {why}. {_others(bad, sides)} {follows}{lost_words(sides)}"
     return Condition(state=State.DEGRADED, reason=reason, message=message, gateways=tuple(side.gateway for side in bad))
 

@@ -27,6 +27,7 @@ from .models import (
     Placement,
     Wish,
 )
+from .models_rollouts import Maintenance
 from .models_told import Notification, Standing
 from .progress import Step, steps_of
 
@@ -274,6 +275,7 @@ def side_of(gateway: Gateway) -> Side:
         status=gateway.provisioning_status,
         health=gateway.health,
         lost=is_lost(gateway),
+        replaced=gateway.maintenance == Maintenance.REPLACE,
     )
 
 
