@@ -112,6 +112,16 @@ def test_the_peer_rests_until_nodes_prefer_it_again(pairs: Pairs, batch: int) ->
     assert peer in rollout.items.filter(state=ItemState.RUNNING)
 
 
+def test_a_pair_that_falls_ill_between_its_turns_gives_its_place_up(pairs: Pairs) -> None:
+    rollout = start(pairs)
+    first = rollout.items.get(state=ItemState.RUNNING).gateway
+    while not Gateway.objects.get(pk=first.pk).maintained:
+        pairs.round()
+    Gateway.objects.filter(pk=first.pk).update(forwarding=False)
+    tasks.roll()
+    assert rollout.items.get(state=ItemState.RUNNING).gateway.assignment_id != first.assignment_id
+
+
 def test_a_rebuild_brings_a_new_image_once_the_provider_has_it(pairs: Pairs) -> None:
     rollout = rollout_start(
         cluster=pairs.fleets[0].cluster, actor=pairs.fleets[0].user, kind="rebuild", image=NEW_IMAGE
