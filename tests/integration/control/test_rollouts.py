@@ -93,21 +93,33 @@ def test_a_pair_is_ended_before_another_begins(pairs: Pairs) -> None:
     assert len(apps) == 4
 
 
-def test_the_peer_rests_until_nodes_prefer_it_again(pairs: Pairs) -> None:
-    rollout = start(pairs)
-    first = rollout.items.get(state=ItemState.RUNNING).gateway
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_peer_rests_until_nodes_prefer_it_again(pairs: Pairs, batch: int) -> None:
+    rollout = start(pairs, batch=batch)
+    first = rollout.items.filter(state=ItemState.RUNNING)[0].gateway
     while not Gateway.objects.get(pk=first.pk).maintained:
         pairs.round()
     tasks.roll()
-    # The pair keeps its place: no other begins meanwhile.
-    assert sorted(states(rollout)) == ["done", *["waiting"] * 3]
+    if batch == 1:
+        # The pair keeps its place: no other begins meanwhile.
+        assert sorted(states(rollout)) == ["done", *["waiting"] * 3]
     peer = rollout.items.get(gateway__assignment=first.assignment_id, state=ItemState.WAITING)
     says = {line.item.pk: line.says for line in progress_of(rollout).lines}
     assert says[peer.pk] == "its peer is back for less than 30 s"
     pairs.settings.CLOCK_OFFSET_SECONDS += 31
     pairs.agents()
     tasks.roll()
-    assert [item.pk for item in rollout.items.filter(state=ItemState.RUNNING)] == [peer.pk]
+    assert peer in rollout.items.filter(state=ItemState.RUNNING)
+
+
+def test_a_pair_that_falls_ill_between_its_turns_gives_its_place_up(pairs: Pairs) -> None:
+    rollout = start(pairs)
+    first = rollout.items.get(state=ItemState.RUNNING).gateway
+    while not Gateway.objects.get(pk=first.pk).maintained:
+        pairs.round()
+    Gateway.objects.filter(pk=first.pk).update(forwarding=False)
+    tasks.roll()
+    assert rollout.items.get(state=ItemState.RUNNING).gateway.assignment_id != first.assignment_id
 
 
 def test_a_rebuild_brings_a_new_image_once_the_provider_has_it(pairs: Pairs) -> None:
@@ -262,19 +274,22 @@ def test_a_failure_below_the_limit_leaves_its_pair_alone_and_the_others_go_on(pa
     assert set(states(rollout)) == {ItemState.DONE}
 
 
-def test_a_degraded_pair_is_skipped_with_the_reason_and_has_its_turn_later(pairs: Pairs) -> None:
-    sick = pairs.fleets[0].gateways()[0]
-    Gateway.objects.filter(pk=sick.pk).update(forwarding=False, detail="no route to the internet")
+def test_degraded_pairs_hold_nobody_up_say_why_they_wait_and_have_their_turn_later(
+    cloud: FileCloud, settings: Settings
+) -> None:
+    pairs = make_pairs(cloud, settings, 3)
+    sick = [fleet.gateways()[0] for fleet in pairs.fleets[:2]]
+    Gateway.objects.filter(pk__in=[row.pk for row in sick]).update(forwarding=False, detail="no way out")
     rollout = start(pairs)
     for _ in range(12):
-        pairs.round(silent=frozenset({str(sick)}))
+        pairs.round(silent=frozenset(map(str, sick)))
+    rollout.refresh_from_db()
     assert rollout.status == RolloutStatus.RUNNING
     says = {str(line.item.gateway): line.says for line in progress_of(rollout).lines if line.state == "waiting"}
-    assert says == {
-        str(sick): "it isn't healthy itself: repair comes first",
-        str(pairs.fleets[0].gateways()[1]): "its peer isn't healthy (no route to the internet)",
-    }
-    assert progress_of(rollout).percent == 50
+    expected = {str(row): "it isn't healthy itself: repair comes first" for row in sick}
+    expected |= {str(fleet.gateways()[1]): "its peer isn't healthy (no way out)" for fleet in pairs.fleets[:2]}
+    assert says == expected
+    assert progress_of(rollout).percent == 33
     finish(pairs, rollout)
     assert set(states(rollout)) == {ItemState.DONE}
 
