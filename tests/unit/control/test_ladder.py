@@ -179,3 +179,17 @@ def test_what_may_still_carry_something_is_touched_only_while_its_peer_serves_an
 )
 def test_a_gap_between_looks_or_a_clock_set_back_means_that_we_were_away(last: datetime | None, away: bool) -> None:  # noqa: FBT001 - a parameter
     assert was_away(last, NOW, timedelta(seconds=30)) == away
+
+
+@pytest.mark.parametrize(("value", "stops"), [("9", True), ("10", False), ("3600", False), ("3601", True)])
+def test_a_setting_outside_its_bounds_stops_the_start(value: str, stops: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - a parameter
+    from django.core.exceptions import ImproperlyConfigured
+
+    from portal.config.settings import _bounded
+
+    monkeypatch.setenv("EGRESS_REPAIR_DEAD_SECONDS", value)
+    if not stops:
+        assert _bounded("EGRESS_REPAIR_DEAD_SECONDS", 30, 10, 3_600) == int(value)
+        return
+    with pytest.raises(ImproperlyConfigured, match="it may be 10 to 3600"):
+        _bounded("EGRESS_REPAIR_DEAD_SECONDS", 30, 10, 3_600)
