@@ -76,11 +76,8 @@ class Suite:
         self.load = Load(system, RATES, NODE_NAMES)
 
     def choose(self, kinds: Sequence[Kind], count: int) -> list[Kind]:
-        """Return so many faults in the dice's order; where there are enough, every kind is among them."""
-        chosen: list[Kind] = []
-        while len(chosen) < count:
-            chosen += self.dice.sample(kinds, min(len(kinds), count - len(chosen)))
-        return chosen
+        """Return so many faults in the dice's order; no kind comes twice before each came once."""
+        return draw(self.dice, kinds, count)
 
     def strike(self, kind: Kind) -> Outcome:
         """Let one fault befall the system, heal it, wait until all is well, and judge."""
@@ -178,6 +175,14 @@ class Suite:
             outcomes.append(outcome)
             self._say(f"{number}/{len(kinds)} {kind.name}: " + ("; ".join(outcome.wrong) or "as it should be"))
         return {"faults": [asdict(outcome) for outcome in outcomes], "ending": self.ending()}
+
+
+def draw(dice: random.Random, kinds: Sequence[Kind], count: int) -> list[Kind]:
+    """Return `count` of `kinds`, reshuffled whenever all are used up."""
+    chosen: list[Kind] = []
+    while len(chosen) < count:
+        chosen += dice.sample(kinds, min(len(kinds), count - len(chosen)))
+    return chosen
 
 
 def judge(kind: Kind, target: str, window: Window, measured: Sequence[Measured], *, slack: float = 1) -> Outcome:

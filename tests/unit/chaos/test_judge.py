@@ -1,6 +1,7 @@
 """The judge, on made-up loads: it must find what is wrong, and nothing else."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.chaos import report
 from tests.chaos.faults import KINDS, Begun, Kind
 from tests.chaos.gaps import Record, Sign
 from tests.chaos.load import Measured
-from tests.chaos.suite import Window, judge
+from tests.chaos.suite import Window, draw, judge
 
 from .test_gaps import A, B, attempts
 
@@ -72,6 +73,13 @@ def test_kinds_have_names_of_their_own_and_a_short_form() -> None:
     names = [each.name for each in KINDS]
     assert len(set(names)) == len(names)
     assert {"gateway", "node", "control"} == {each.where for each in KINDS if each.short}
+
+
+def test_every_kind_comes_before_one_comes_twice_and_a_seed_repeats_the_order() -> None:
+    chosen, again, other = (draw(Random(seed), KINDS, len(KINDS) + 5) for seed in (7, 7, 8))  # noqa: S311  # no secret
+    assert {each.name for each in chosen[: len(KINDS)]} == {each.name for each in KINDS}
+    assert chosen == again
+    assert chosen != other
 
 
 def test_the_table_has_the_worst_of_each_kind() -> None:
