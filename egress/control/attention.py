@@ -13,12 +13,17 @@ from django.db.models.lookups import Exact
 
 from . import clock
 from .models import AssignmentStatus, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Placement
+from .models_health import Finding
+from .models_rollouts import RolloutStatus
 from .waiting import LONG_SECONDS, stuck_after
 
 _SETTLED = (AssignmentStatus.ACTIVE, AssignmentStatus.RELEASED)
 #: Gateways that carry traffic: one that boots isn't sick yet, one in maintenance is down on purpose.
 _SERVING = (GatewayStatus.READY, GatewayStatus.DRAINING)
 _SICK = Q(provisioning_status__in=_SERVING, health=Health.UNHEALTHY)
+
+#: It works, but some nodes or we don't reach it, or its targets don't answer anybody.
+_ELSEWHERE = Q(provisioning_status__in=_SERVING, finding__in=(Finding.NETWORK, Finding.UNHEARD, Finding.TARGETS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ def gateway_concerns() -> tuple[Concern, ...]:
     return (
         Concern(key="unhealthy", label="Unhealthy", where=_SICK),
         Concern(key="failed", label="Failed", where=Q(provisioning_status=GatewayStatus.ERROR)),
+        Concern(key="elsewhere", label="Trouble on the way to it", where=_ELSEWHERE),
         Concern(key="stuck", label="Isn't deleted by the provider", where=stuck),
     )
 
@@ -89,6 +95,11 @@ def stray_concerns() -> tuple[Concern, ...]:
     )
 
 
+def rollout_concerns() -> tuple[Concern, ...]:
+    """Return what may be wrong with a rollout."""
+    return (Concern(key="stopped", label="Stopped by itself", where=Q(status=RolloutStatus.STOPPED)),)
+
+
 def installation_concerns() -> tuple[Concern, ...]:
     """Return what stops the whole installation."""
     return (
@@ -96,6 +107,11 @@ def installation_concerns() -> tuple[Concern, ...]:
         Concern(key="tripped", label="Deletion breaker tripped", where=Q(tripped_at__isnull=False)),
         Concern(key="foreign", label="Another installation's database", where=~Q(name=settings.INSTALLATION_ID)),
     )
+
+
+def repair_concerns() -> tuple[Concern, ...]:
+    """Return where repair stands still."""
+    return (Concern(key="stopped", label="Stopped: too many are bad", where=Q(stopped_at__isnull=False)),)
 
 
 def event_concerns() -> tuple[Concern, ...]:

@@ -9,7 +9,10 @@ from django.db.models import F
 from egress.wire.messages import MAX_ROUTES, ClusterSettings, NodeSync, Route, RouteGateway
 
 from . import clock
-from .models import Assignment, Cluster, GatewayStatus, RouteChange
+from .health import LOST
+from .models import Assignment, Cluster, Gateway, GatewayStatus, Health, RouteChange
+from .models_repair import IN_PLACE
+from .models_told import OnOutage
 
 #: A node that missed more changes than this gets the whole table instead, without the routes that went.
 MAX_DELTA = 2_000
@@ -37,7 +40,7 @@ def publish(cluster_id: int, namespace: str, route: Route | None) -> int:
 
 def route_of(assignment: Assignment, state: Literal["active", "draining"]) -> Route:
     """Return the route over the assignment's two gateways, which must have their addresses."""
-    gateways = assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED).order_by("slot")
+    gateways = assignment.gateways.filter(IN_PLACE).order_by("slot")
     return Route(
         namespace=assignment.app.namespace,
         pair=assignment.pair,
@@ -49,11 +52,26 @@ def route_of(assignment: Assignment, state: Literal["active", "draining"]) -> Ro
                 private_address=gateway.private_address or "",
                 public_address=gateway.public_address or "",
                 state="active" if gateway.provisioning_status == GatewayStatus.READY else "draining",
+                down=is_down(gateway),
             )
             for gateway in gateways
         ),
         spread=assignment.spread,
+        on_outage="shared" if assignment.app.on_outage == OnOutage.SHARED else "reject",
     )
+
+
+def is_down(gateway: Gateway) -> bool:
+    """Say whether it is proved that a gateway runs no more: an action is on it, or the provider has it off or gone.
+
+    Who still reports, or is seen to work by nodes, is believed rather than the provider.
+    """
+    status = gateway.provisioning_status
+    if status == GatewayStatus.ERROR:
+        return gateway.detail == LOST
+    if status == GatewayStatus.MAINTENANCE:
+        return bool(gateway.action_id)
+    return gateway.server_status == "off" and gateway.health == Health.UNHEALTHY
 
 
 def has_route(assignment: Assignment) -> bool:
@@ -100,6 +118,7 @@ def settings_of(cluster: Cluster) -> ClusterSettings:
         table_base=cluster.table_base,
         snat_ports=(cluster.snat_port_first, cluster.snat_port_last),
         flow_deadline_seconds=cluster.flow_deadline_seconds,
+        probing=cluster.probing,
     )
 
 

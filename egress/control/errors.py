@@ -63,9 +63,43 @@ class NodeGone(EgressError):
 
 
 class GatewayNotInUse(EgressError):
-    """Only a gateway of an active pair can be rebuilt; otherwise retry or disable the app's dedicated egress."""
+    """Only a gateway of an active pair can be drained or mended; otherwise retry or disable the app's egress."""
 
     code = "gateway_not_in_use"
+    http_status = 409
+
+
+class GatewayNotDrained(EgressError):
+    """This gateway isn't drained, so there is nothing to take back into use."""
+
+    code = "gateway_not_drained"
+    http_status = 409
+
+
+class GatewayBusy(EgressError):
+    """Something else is being done to this gateway; wait until it is ready again."""
+
+    code = "gateway_busy"
+    http_status = 409
+
+
+class RolloutRefused(EgressError):
+    """This rollout can't begin as it was asked for."""
+
+    code = "rollout_refused"
+
+
+class RolloutUnderWay(EgressError):
+    """Another rollout of this cluster isn't over; wait for its end, or abort it."""
+
+    code = "rollout_under_way"
+    http_status = 409
+
+
+class RolloutNotSo(EgressError):
+    """This can't be done with a rollout in its present state; look at it again."""
+
+    code = "rollout_not_so"
     http_status = 409
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from portal.accounts.models import User
 
 from . import clock
-from .models import Assignment, Cluster, Event, Gateway, Node
+from .models import App, Assignment, Cluster, Event, Gateway, Node
 
 #: Operators' detail can hold a provider's whole answer; what is kept of it is bounded.
 MAX_REASON_CHARACTERS = 2_000
@@ -17,7 +17,7 @@ def record(
     kind: Event.Kind,
     subject: str,
     *,
-    on: Assignment | Gateway | Node | Cluster | None,
+    on: Assignment | Gateway | Node | Cluster | App | None,
     old: str = "",
     new: str = "",
     reason: str = "",
@@ -32,7 +32,7 @@ def record(
         kind=kind,
         subject=subject,
         cluster_id=_cluster_id(assignment or on),
-        app_id=assignment.app_id if assignment else None,
+        app_id=on.pk if isinstance(on, App) else assignment.app_id if assignment else None,
         assignment=assignment,
         gateway=gateway,
         node=node,
@@ -50,7 +50,7 @@ def alarm(subject: str, *, on: Gateway | None, new: str, reason: str) -> None:
         record(Event.Kind.SECURITY, subject, on=on, new=new, reason=reason)
 
 
-def _cluster_id(row: Assignment | Gateway | Node | Cluster | None) -> int | None:
+def _cluster_id(row: Assignment | Gateway | Node | Cluster | App | None) -> int | None:
     if row is None:
         return None
     if isinstance(row, Cluster):

@@ -17,6 +17,7 @@ from portal.accounts.models import User
 from . import clock, distribution, events
 from .errors import StandsStill
 from .models import Assignment, AssignmentStatus, Cluster, Event, Gateway, GatewayStatus, Health, Node, NodeStatus, Wish
+from .models_health import Finding
 from .models_installation import Installation
 from .transitions import assignment_transition
 from .wake import wake
@@ -125,7 +126,7 @@ def note_ahead(node: Node) -> None:
 def _forget_before(old: Q) -> None:
     """Forget reports from before the hold: whoever is well reports again within seconds."""
     unknown = {"reported_at": None, "health": Health.UNKNOWN}
-    Gateway.objects.filter(old).update(**unknown, forwarding=False)
+    Gateway.objects.filter(old).update(**unknown, forwarding=False, finding=Finding.UNKNOWN, finding_reason="")
     Node.objects.filter(old).update(**unknown, dataplane="starting")
 
 

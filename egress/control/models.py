@@ -13,6 +13,13 @@ from django.db.models import Q
 from portal.accounts.models import Team, User
 
 from . import clock, models_installation  # noqa: F401  # the latter's models: Django looks for them in here
+from .models_health import Observed, Onlooker
+from .models_metrics import HasScrapers
+from .models_probing import ProbingSettings
+from .models_repair import ONE_AT_A_TIME, Successor
+from .models_rollouts import Maintained
+from .models_targets import HasTargets
+from .models_told import OnOutage
 from .validators import DEFAULTS, check_label, check_mask, check_network, check_networks, check_snat_ports, wire_bounds
 
 
@@ -28,7 +35,7 @@ def new_probe_key() -> str:
     return secrets.token_hex(32)
 
 
-class Cluster(models.Model):
+class Cluster(ProbingSettings, HasTargets, HasScrapers):
     """One container cluster in one region and VPC, and what gateways look like there."""
 
     name = models.SlugField(unique=True)
@@ -94,7 +101,8 @@ class Cluster(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse ranges of ports that can't be used."""
+        """Refuse ports that can't be used, and hasty probing."""
+        super().clean()
         check_snat_ports(self.snat_port_first, self.snat_port_last)
 
 
@@ -106,6 +114,8 @@ class App(models.Model):
     cluster = models.ForeignKey(Cluster, models.PROTECT, related_name="apps")
     name = models.SlugField(max_length=63)
     namespace = models.CharField(max_length=63, validators=[check_label])
+    #: The app's own: it outlives its assignments.
+    on_outage = models.CharField(max_length=6, choices=OnOutage.choices, default=OnOutage.REJECT, editable=False)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -150,7 +160,7 @@ class Credentialed(models.Model):
         abstract = True
 
 
-class Node(Credentialed):
+class Node(Credentialed, Onlooker):
     """A worker node with its agent. What its agent reports is kept as it came, with the time of its arrival."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -175,8 +185,6 @@ class Node(Credentialed):
     in_doubt = models.JSONField(default=dict, editable=False)
     #: {gateway id: count}
     flows = models.JSONField(default=dict, editable=False)
-    #: {gateway id: what this node's probes say of it}
-    gateways = models.JSONField(default=dict, editable=False)
     reported_at = models.DateTimeField(null=True, editable=False)
     #: Since when it acknowledges a revision that this database never gave out: the sign of a restored backup.
     ahead_since = models.DateTimeField(null=True, editable=False)
@@ -288,7 +296,7 @@ class GatewayStatus(models.TextChoices):
     ERROR = "error"
 
 
-class Gateway(Credentialed):
+class Gateway(Credentialed, Observed, Maintained, Successor):
     """One gateway VM, in slot 0 or 1 of an assignment."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -304,8 +312,6 @@ class Gateway(Credentialed):
     server_id = models.CharField(max_length=64, blank=True, editable=False)
     public_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
     private_address = models.GenericIPAddressField(protocol="IPv4", null=True, editable=False)
-    #: The provider's id of the rebuild under way; "" while none is known to be.
-    rebuild_action_id = models.CharField(max_length=64, blank=True, editable=False)
     #: The enrolment secret travels in user data; it works only inside the window and from the gateway's own address.
     enrolment_hash = models.CharField(max_length=64, blank=True, editable=False)
     enrolment_until = models.DateTimeField(null=True, editable=False)
@@ -323,9 +329,7 @@ class Gateway(Credentialed):
     class Meta:
         ordering = ("assignment", "slot", "created_at")
         constraints = (
-            models.UniqueConstraint(
-                fields=("assignment", "slot"), condition=~Q(provisioning_status="deleted"), name="one_gateway_per_slot"
-            ),
+            *ONE_AT_A_TIME,
             models.UniqueConstraint(fields=("server_id",), condition=~Q(server_id=""), name="server_used_once"),
             models.CheckConstraint(condition=Q(slot__in=SLOTS), name="slot_is_0_or_1"),
         )

@@ -43,6 +43,10 @@ class Installation(models.Model):
     held_reason = models.TextField(blank=True, editable=False)
     #: Since when the breaker keeps tidying from deleting anything; an operator resets it.
     tripped_at = models.DateTimeField(null=True, editable=False)
+    #: When silence was looked for last: a gap means that the control plane itself was away.
+    watched_at = models.DateTimeField(null=True, editable=False)
+    #: Until then nobody is judged, because it was.
+    judges_from = models.DateTimeField(null=True, editable=False)
     #: Deletions before this moment count no more.
     counted_from = models.DateTimeField(default=clock.now, editable=False)
 

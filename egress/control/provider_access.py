@@ -7,6 +7,8 @@ from django.utils.module_loading import import_string
 
 from egress.provider.base import Provider
 
+from .metrics import tallies
+
 
 def provider() -> Provider:
     """Return the provider that `EGRESS_PROVIDER` names."""
@@ -21,5 +23,8 @@ def digitalocean() -> Provider:
     from egress.provider.digitalocean import DigitalOcean  # noqa: PLC0415
 
     return DigitalOcean(
-        settings.DIGITALOCEAN_TOKEN, api_url=settings.DIGITALOCEAN_API_URL, ca_file=settings.DIGITALOCEAN_CA_FILE
+        settings.DIGITALOCEAN_TOKEN,
+        api_url=settings.DIGITALOCEAN_API_URL,
+        ca_file=settings.DIGITALOCEAN_CA_FILE,
+        answered=tallies.provider_answered,
     )

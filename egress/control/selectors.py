@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 
 from portal.accounts.models import ApiToken, User
 
-from . import installation
+from . import clock, installation
 from .errors import AppUnknown, StandsStill
-from .health import LOST
+from .fare import Condition, Side, Word, condition_of
+from .health import LOST, is_fresh
 from .models import (
     App,
     Assignment,
@@ -26,6 +27,8 @@ from .models import (
     Placement,
     Wish,
 )
+from .models_rollouts import Maintenance
+from .models_told import Notification, Standing
 from .progress import Step, steps_of
 
 #: Who asks: a person, or a program with a team's token.
@@ -33,6 +36,7 @@ Actor = User | ApiToken
 
 EVENTS_SHOWN = 20
 NODES_SHOWN = 500
+NEWS_SHOWN = 5
 
 IpStatus = Literal["ASSIGNING", "ASSIGNED", "REMOVED"]
 _IP_STATUS: dict[str, IpStatus] = {
@@ -111,6 +115,11 @@ class EgressView:
     uncovered_nodes: tuple[str, ...]
     #: True while something is going on: worth polling.
     busy: bool
+    #: How an active pair fares, and since when as far as that was noted; None otherwise.
+    condition: Condition | None = None
+    condition_since: datetime | None = None
+    #: Addresses that were lost or replaced, until somebody has dealt with it.
+    address_news: tuple[Notification, ...] = ()
 
 
 def apps_of(actor: Actor) -> QuerySet[App]:
@@ -132,7 +141,7 @@ def app_for(actor: Actor, app_id: UUID | str) -> App:
 def current_assignment(app: App) -> Assignment | None:
     """Return the app's assignment that isn't released yet, if there is one."""
     unreleased = Assignment.objects.exclude(status=AssignmentStatus.RELEASED)
-    return unreleased.select_related("app", "cluster").filter(app=app).first()
+    return unreleased.select_related("app", "cluster", "standing").filter(app=app).first()
 
 
 def shown_status(assignment: Assignment) -> AssignmentStatus:
@@ -193,17 +202,18 @@ def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -
 
 
 def egress_view(app: App) -> EgressView:
-    """Return everything about `app`'s egress, in six queries at most, whatever the number of nodes."""
+    """Return everything about `app`'s egress, in seven queries at most, whatever the number of nodes."""
     assignment = current_assignment(app)
     events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
     if assignment is None:
         return _shared_view(app, events)
-    gateways = _latest_per_slot(assignment)
+    gateways = latest_per_slot(assignment)
     nodes = live_nodes(assignment.cluster_id)
     enabled = assignment.wish == Wish.ENABLED
     lagging = lagging_nodes(assignment, nodes)
     busy = is_busy(assignment)
     problem = problem_of(assignment, changes_wait=installation.changes_wait() if busy else "")
+    condition, condition_since = condition_now(assignment, gateways, words_of(nodes, app.namespace))
     return EgressView(
         app=app,
         type=EgressType.DEDICATED_IP if enabled else EgressType.AUTOASSIGN,
@@ -222,7 +232,61 @@ def egress_view(app: App) -> EgressView:
         lagging_nodes=lagging,
         uncovered_nodes=uncovered_nodes(assignment, nodes),
         busy=busy,
+        condition=condition,
+        condition_since=condition_since,
+        address_news=address_news(assignment) if enabled else (),
     )
+
+
+def address_news(assignment: Assignment) -> tuple[Notification, ...]:
+    """Return what was told of the pair's addresses and nobody has dealt with, oldest first."""
+    about = (Notification.Kind.ADDRESS_LOST, Notification.Kind.ADDRESS_REPLACED)
+    unseen = assignment.notifications.filter(kind__in=about, seen_at=None)
+    return tuple(unseen.order_by("created_at", "id")[:NEWS_SHOWN])
+
+
+def condition_now(
+    assignment: Assignment, gateways: Iterable[Gateway], words: Iterable[Word]
+) -> tuple[Condition | None, datetime | None]:
+    """Return how an active pair fares, and since when where that is noted; (None, None) for one that isn't active.
+
+    The assignment's app and standing are loaded.
+    """
+    if (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
+        return None, None
+    noted = standing_of(assignment)
+    sides = [side_of(gateway) for gateway in gateways]
+    before = noted.state if noted else ""
+    condition = condition_of(sides, words, on_outage=assignment.app.on_outage, before=before)
+    return condition, noted.since if noted and noted.state == condition.state else None
+
+
+def standing_of(assignment: Assignment) -> Standing | None:
+    """Return what was noted of the assignment last; None before the first look."""
+    return getattr(assignment, "standing", None)
+
+
+def side_of(gateway: Gateway) -> Side:
+    """Return what a condition rests on of one gateway."""
+    return Side(
+        id=str(gateway.pk),
+        gateway="AB"[gateway.slot],
+        address=gateway.public_address or "",
+        status=gateway.provisioning_status,
+        health=gateway.health,
+        lost=is_lost(gateway),
+        replaced=gateway.maintenance == Maintenance.REPLACE,
+    )
+
+
+def words_of(nodes: Iterable[Node], namespace: str) -> list[Word]:
+    """Return what the nodes with containers of `namespace` say."""
+    now = clock.now()
+    return [
+        Word(gateways=node.gateways, fresh=is_fresh(node.reported_at, now))
+        for node in nodes
+        if node.containers.get(namespace)
+    ]
 
 
 def is_busy(assignment: Assignment) -> bool:
@@ -262,11 +326,14 @@ def _shared_view(app: App, events: tuple[Event, ...]) -> EgressView:
 
 def dedicated_ips(assignment: Assignment) -> tuple[DedicatedIp, ...]:
     """Return the assignment's addresses by slot; asks nothing where its gateways are prefetched."""
-    return tuple(_dedicated_ip(gateway, assignment) for gateway in _latest_per_slot(assignment))
+    return tuple(_dedicated_ip(gateway, assignment) for gateway in latest_per_slot(assignment))
 
 
-def _latest_per_slot(assignment: Assignment) -> list[Gateway]:
-    in_order = sorted(assignment.gateways.all(), key=lambda gateway: (gateway.slot, gateway.created_at))
+def latest_per_slot(assignment: Assignment) -> list[Gateway]:
+    """Return the assignment's present gateways; asks nothing where they are prefetched."""
+    # One that is made to replace another is nobody's business before it has.
+    shown = (gateway for gateway in assignment.gateways.all() if gateway.replaces_id is None)
+    in_order = sorted(shown, key=lambda gateway: (gateway.slot, gateway.created_at))
     return list({gateway.slot: gateway for gateway in in_order}.values())
 
 

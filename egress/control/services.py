@@ -20,16 +20,13 @@ from .agents import credentials
 from .errors import (
     ClusterInUse,
     ClusterInvalid,
-    GatewayLost,
-    GatewayNotInUse,
     NodeGone,
     NotAllowed,
     NothingToRetry,
-    PeerNotReady,
     StillDisabling,
     TransitionConflict,
 )
-from .health import gateway_health
+from .health import is_healthy
 from .inventory.adoption import find_for, pair_adopt
 from .models import (
     SLOTS,
@@ -45,8 +42,9 @@ from .models import (
     NodeStatus,
     Wish,
 )
+from .models_told import OnOutage
 from .pairs import free_pair
-from .selectors import Actor, current_assignment, is_lost
+from .selectors import Actor, current_assignment
 from .transitions import assignment_transition, gateway_transition
 from .wake import wake, wake_waiting
 
@@ -62,11 +60,15 @@ CHANGEABLE = FIXED_IN_USE | {
     "gateway_size",
     "gateway_image",
     "flow_deadline_seconds",
+    "internet_targets",
     "snat_port_first",
     "snat_port_last",
+    "probe_interval_ms",
+    "probe_misses_to_suspect",
+    "probe_dead_after_ms",
+    "probe_hold_down_seconds",
+    "scrapers",
 }
-#: A gateway that a rebuild is going on with.
-_IN_REBUILD = (GatewayStatus.DRAINING, GatewayStatus.MAINTENANCE, GatewayStatus.BOOTING)
 
 
 def may_switch(*, app: App, actor: Actor) -> bool:
@@ -144,6 +146,26 @@ def egress_retry(*, app: App, actor: Actor) -> Assignment:
     return assignment
 
 
+def outage_choose(*, app: App, actor: Actor, on_outage: OnOutage) -> App:
+    """Choose where `app`'s new connections go while both its gateways are down; nodes learn it as a route change.
+
+    The choice stays through disable and enable. Raises NotAllowed.
+    """
+    _require(app, actor)
+    with transaction.atomic():
+        # Locks the row: of two who choose at once, each sees what it changes.
+        present = App.objects.select_for_update(no_key=True).get(pk=app.pk)
+        if present.on_outage != on_outage:
+            App.objects.filter(pk=app.pk).update(on_outage=on_outage)
+            assignment = current_assignment(app)
+            _record_request("egress.on_outage", assignment or app, actor, old=present.on_outage, new=on_outage)
+            if assignment is not None:
+                # Reconcile sees that nodes were told another route, and publishes this one.
+                wake([assignment.pk])
+    app.on_outage = on_outage
+    return app
+
+
 def cluster_create(
     *, name: str, region: str, vpc_id: str, vpc: str, local_networks: list[str], **sizes: Any
 ) -> tuple[Cluster, str]:
@@ -161,7 +183,7 @@ def cluster_create(
 
 
 def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cluster:
-    """Change these columns of `cluster`, and no others; nodes learn at once what concerns them.
+    """Change these columns of `cluster`, and no others; nodes and gateways learn at once what concerns them.
 
     Returns the cluster as it is now. Raises ClusterInvalid, and ClusterInUse for what gateways and nodes are built on
     while an assignment isn't released. Nothing is written then.
@@ -183,42 +205,12 @@ def cluster_change(*, cluster: Cluster, actor: User | None, **fields: Any) -> Cl
         present.save(update_fields=changed)
         if distribution.settings_of(present) != told:
             Cluster.objects.filter(pk=present.pk).update(revision=F("revision") + 1)
+        if "internet_targets" in changed:
+            Cluster.objects.filter(pk=present.pk).update(clients_revision=F("clients_revision") + 1)
         reason = "; ".join(f"{name}: {old[name]} → {value}" for name, value in sorted(changed.items()))
         events.record(Event.Kind.REQUEST, "cluster.change", on=present, reason=reason, actor=actor)
     present.refresh_from_db()
     return present
-
-
-def gateway_rebuild(*, gateway: Gateway, actor: User | None) -> Gateway:
-    """Let `gateway` be laid anew on the same VM, under the same addresses, once its connections ended or were cut.
-
-    New connections take the other gateway meanwhile. Does nothing when it is on its way already. One that is dead
-    itself is rebuilt without a peer, too: nothing else brings back a pair of which both are. `actor` is None on the
-    command line. Raises GatewayNotInUse, GatewayLost, PeerNotReady.
-    """
-    with transaction.atomic():
-        # Locks the row: of two who rebuild the two gateways at once, the second sees what the first did.
-        assignment = Assignment.objects.select_for_update().get(pk=gateway.assignment_id)
-        pair = {row.pk: row for row in assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)}
-        row = pair.pop(gateway.pk, None)
-        if row is None or (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
-            raise GatewayNotInUse
-        if row.provisioning_status in _IN_REBUILD:
-            return row
-        if is_lost(row):
-            raise GatewayLost
-        alone = not any(_serves(peer) for peer in pair.values())
-        if alone and not _is_dead(row):
-            raise PeerNotReady
-        events.record(Event.Kind.REQUEST, "gateway.rebuild", on=row, actor=actor)
-        if alone and row.provisioning_status == GatewayStatus.READY:
-            gateway_transition(gateway=row, to=GatewayStatus.ERROR, reason="neither gateway of the pair serves")
-        # One that failed has no connections left to wait for.
-        failed = row.provisioning_status == GatewayStatus.ERROR
-        to = GatewayStatus.MAINTENANCE if failed else GatewayStatus.DRAINING
-        gateway_transition(gateway=row, to=to, reason="rebuild", actor=actor)
-        wake([assignment.pk])
-    return row
 
 
 def join_token_rotate(*, cluster: Cluster, actor: User | None = None) -> str:
@@ -271,28 +263,11 @@ def _ask_policies(app: App, actor: Actor) -> None:
         import_string(path)(app=app, actor=actor)
 
 
-def _serves(gateway: Gateway) -> bool:
-    return gateway.provisioning_status == GatewayStatus.READY and _is_healthy(gateway)
-
-
-def _is_dead(gateway: Gateway) -> bool:
-    """Say whether neither the gateway itself nor any node says now that it works: a rebuild takes nothing away."""
-    fresh = clock.now() - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
-    nodes = Node.objects.filter(cluster=gateway.assignment.cluster_id, status=NodeStatus.LIVE, reported_at__gte=fresh)
-    seen = any(told.get(str(gateway.pk)) == Health.HEALTHY for (told,) in nodes.values_list("gateways"))
-    return gateway.reported_at is not None and not _is_healthy(gateway) and not seen
-
-
-def _is_healthy(gateway: Gateway) -> bool:
-    health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=clock.now())
-    return health == Health.HEALTHY
-
-
 def _has_failed(gateway: Gateway) -> bool:
     """Say whether a gateway failed, or would at the next look: nobody looked after it while the other was in error."""
     limit = timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS)
     overdue = gateway.provisioning_status == GatewayStatus.BOOTING and clock.now() - gateway.status_since > limit
-    return gateway.provisioning_status == GatewayStatus.ERROR or (overdue and not _is_healthy(gateway))
+    return gateway.provisioning_status == GatewayStatus.ERROR or (overdue and not is_healthy(gateway))
 
 
 def _check_cluster(cluster: Cluster) -> None:
@@ -336,6 +311,6 @@ def _person(actor: Actor) -> User | None:
     return actor.created_by if isinstance(actor, ApiToken) else actor
 
 
-def _record_request(subject: str, assignment: Assignment, actor: Actor) -> None:
+def _record_request(subject: str, on: Assignment | App, actor: Actor, **moved: str) -> None:
     reason = f"with API token {actor.name} ({actor.hint}…)" if isinstance(actor, ApiToken) else ""
-    events.record(Event.Kind.REQUEST, subject, on=assignment, reason=reason, actor=_person(actor))
+    events.record(Event.Kind.REQUEST, subject, on=on, reason=reason, actor=_person(actor), **moved)

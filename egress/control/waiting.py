@@ -81,7 +81,8 @@ def _trouble(gateway: Gateway) -> str:
     """Say what a gateway of an active pair lacks; "" when it serves."""
     if _is_on_its_way(gateway):
         return _gateway(gateway)
-    return f"gateway {'AB'[gateway.slot]} unhealthy" if gateway.health == Health.UNHEALTHY else ""
+    why = f": {gateway.finding_reason}" if gateway.finding_reason else ""
+    return f"gateway {'AB'[gateway.slot]} unhealthy{why}" if gateway.health == Health.UNHEALTHY else ""
 
 
 def _is_on_its_way(gateway: Gateway) -> bool:
@@ -89,7 +90,9 @@ def _is_on_its_way(gateway: Gateway) -> bool:
 
 
 def _gateway(gateway: Gateway) -> str:
-    text = f"gateway {'AB'[gateway.slot]} {gateway.provisioning_status}"
+    made_for = " (to replace the present one)" if gateway.replaces_id else ""
+    purpose = f" ({gateway.get_maintenance_display().lower()})" if gateway.maintenance else ""
+    text = f"gateway {'AB'[gateway.slot]}{made_for} {gateway.provisioning_status}{purpose}"
     if gateway.provisioning_status != GatewayStatus.BOOTING:
         return text
     if not gateway.public_address:

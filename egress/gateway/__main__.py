@@ -11,7 +11,10 @@ from .config import ConfigError, load_config
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT, which leave the kernel as it is. Exits with 1 when the agent can't start."""
+    """Run until SIGTERM or SIGINT, which leave the kernel as it is. Exits with 1 when the agent can't start.
+
+    When the whole machine goes down, it says so to the nodes before.
+    """
     parser = argparse.ArgumentParser(prog="sluicegate-gateway", description="The agent of a Sluicegate gateway.")
     parser.add_argument("--config", type=Path, required=True, help="JSON file, see egress/gateway/config.py")
     arguments = parser.parse_args()
@@ -24,7 +27,11 @@ def main() -> None:
     die_with_any_thread()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: sys.exit(0))
-    agent.run()
+    try:
+        agent.run()
+    except SystemExit:
+        agent.take_leave()
+        raise
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Run the gateway's agent: keep the kernel as wanted, stay in touch with the control plane, answer probes.
 
-Four threads, each with one job; they share the Keeper and nothing else that changes. The kernel goes on by itself
-when the agent stops, whatever stops it.
+Six threads, each with one job; they share the Keeper, what they count, and nothing else that changes. The kernel goes
+on by itself when the agent stops, whatever stops it.
 """
 
 import logging
@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from egress import __version__
+from egress.wire import probe
+from egress.wire.exposition import Page
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, GatewayReport, GatewaySync, GatewaySyncRequest
 
-from . import kernel, tuning
+from . import kernel, metrics
 from .config import Config
+from .connections import Connections
 from .keeper import Keeper, Status
-from .kernel import KernelError
+from .leaving import LEAVE_SECONDS, machine_goes_down
+from .lookout import Lookout
+from .metrics import Counts, serve_metrics
 from .prober import answer_probes
 from .service import notify
 from .session import Backoff, Channel, Credential, explain
@@ -49,6 +54,10 @@ class Agent:
         self._keeper = Keeper(store, config.vpc)
         self._credential = Credential(config, store, self._boot_id)
         self._worth_reporting = threading.Event()
+        self._lookout = Lookout(self._keeper, self._worth_reporting.set)
+        self._connections = Connections()
+        self._leaving = False
+        self._counts = Counts()
 
     def run(self) -> NoReturn:
         """Work until the process is ended. The ruleset is in place before anything else happens."""
@@ -56,13 +65,21 @@ class Agent:
         if self._keeper.ensure().forwarding:
             self._worth_reporting.set()
         notify("READY=1")
-        for job in (self._sync, self._report, self._answer_probes):
+        jobs = (self._sync, self._report, self._answer_probes, self._lookout.run, self._serve_metrics)
+        for job in jobs:
             threading.Thread(target=job, name=job.__name__.strip("_"), daemon=True).start()
         while True:
             watch.wait(LOOK_SECONDS)
             self._look()
             notify("WATCHDOG=1")
             time.sleep(LEAST_SECONDS_BETWEEN_LOOKS)
+
+    def take_leave(self) -> None:
+        """Tell the nodes, if the whole machine goes down, and give them time to hear it; forwarding goes on."""
+        self._leaving = machine_goes_down()
+        if self._leaving:
+            log.info("the machine goes down: telling the nodes")
+            time.sleep(LEAVE_SECONDS)
 
     def _look(self) -> None:
         before = self._keeper.status
@@ -73,7 +90,23 @@ class Agent:
             self._worth_reporting.set()
 
     def _answer_probes(self) -> NoReturn:
-        answer_probes(self._keeper, self._boot_id)
+        answer_probes(self._keeper, self._flags, self._boot_id)
+
+    def _flags(self) -> int:
+        view = self._lookout.view
+        return (
+            (probe.FORWARDING if self._keeper.status.forwarding else 0)
+            | (0 if view.link else probe.NO_LINK)
+            | (0 if view.internet else probe.NO_INTERNET)
+            | (probe.LEAVING if self._leaving else 0)
+        )
+
+    def _serve_metrics(self) -> NoReturn:
+        serve_metrics(self._keeper, self._page)
+
+    def _page(self, wish: GatewaySync) -> Page:
+        revision = self._keeper.status.applied_revision
+        return metrics.page_of(self._config.gateway_id, self._seen(), wish, revision, self._counts)
 
     def _sync(self) -> NoReturn:
         """Follow the list of clients: each request acknowledges what is in force."""
@@ -87,6 +120,7 @@ class Agent:
                 wish = self._ask(channel, before.applied_revision, wait_seconds)
             except ControlPlaneError as error:
                 wait_seconds = 0
+                self._counts.failures["sync"] += 1
                 self._pause(backoff, explain(error))
                 continue
             after = self._keeper.adopt(wish)
@@ -126,28 +160,31 @@ class Agent:
                 self._send(channel)
                 backoff.reset()
             except ControlPlaneError as error:
+                self._counts.failures["report"] += 1
                 self._pause(backoff, explain(error))
                 continue
             self._worth_reporting.wait(REPORT_SECONDS)
 
     def _send(self, channel: Channel) -> None:
-        status = self._keeper.status
-        report = GatewayReport(
+        channel.call("gateways/report", self._seen(), Done, timeout_seconds=10)
+
+    def _seen(self) -> GatewayReport:
+        status, view = self._keeper.status, self._lookout.view
+        entries = self._connections.entries
+        return GatewayReport(
             boot_id=self._boot_id,
             agent_version=__version__,
             forwarding=status.forwarding,
             detail=status.detail,
-            flows=_flows(),
+            flows=entries,
             bytes_out=kernel.bytes_sent(status.public_interface),
+            link=view.link,
+            internet=view.internet,
+            targets=dict(view.targets),
+            conntrack_entries=entries,
+            conntrack_limit=self._connections.limit,
+            snat_ports_worst=self._connections.worst,
         )
-        channel.call("gateways/report", report, Done, timeout_seconds=10)
-
-
-def _flows() -> int:
-    try:
-        return int(kernel.sysctl(tuning.CONNTRACK_COUNT))
-    except KernelError:
-        return 0  # conntrack isn't loaded before the first ruleset
 
 
 def die_with_any_thread() -> None:

@@ -18,6 +18,8 @@ class Legs:
     public_addresses: frozenset[str]
     private_interface: str
     private_address: str
+    #: The address of the next hop on the public leg, "" where the default route names none.
+    next_hop: str
 
 
 def find_legs(addresses: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str, Any]], vpc: str) -> Legs:
@@ -31,10 +33,14 @@ def find_legs(addresses: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[s
         for link in addresses
         if "ifname" in link
     }
-    defaults = sorted((int(route.get("metric", 0)), str(route["dev"])) for route in routes if "dev" in route)
+    defaults = sorted(
+        (int(route.get("metric", 0)), str(route["dev"]), str(route.get("gateway", "")))
+        for route in routes
+        if "dev" in route
+    )
     if not defaults:
         raise NoLegs("there is no default route, so no public interface")
-    public = defaults[0][1]
+    _, public, via = defaults[0]
     network = ipaddress.IPv4Network(vpc)
     for name, local in by_interface.items():
         for address in local:
@@ -44,5 +50,7 @@ def find_legs(addresses: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[s
                     public_addresses=frozenset(by_interface.get(public, ())),
                     private_interface=name,
                     private_address=address,
+                    # One of IPv6 isn't asked.
+                    next_hop="" if ":" in via else via,
                 )
     raise NoLegs(f"no interface but {public} has an address in the VPC {vpc}")

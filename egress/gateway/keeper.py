@@ -1,12 +1,14 @@
 """Hold the kernel to what the control plane last said, and put right what others alter."""
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 
 from egress.wire.messages import GatewaySync
 
 from . import kernel, ruleset, tuning
+from .echo import TOKEN_BYTES
 from .interfaces import Legs, NoLegs, find_legs
 from .kernel import KernelError
 from .ruleset import Forwarding
@@ -25,7 +27,10 @@ class Status:
     detail: str = "starting"
     applied_revision: int = 0
     public_interface: str = ""
+    public_address: str = ""
     private_address: str = ""
+    next_hop: str = ""
+    targets: tuple[str, ...] = ()
     probe_key: bytes = b""
 
 
@@ -35,6 +40,8 @@ class Keeper:
     def __init__(self, store: Store, vpc: str) -> None:
         self._store = store
         self._vpc = vpc
+        #: Known to our echoes and to our rules alone.
+        self.echo_token = os.urandom(TOKEN_BYTES)
         self._lock = threading.Lock()
         self._wish = store.clients()
         self._unsaved = ""
@@ -44,6 +51,11 @@ class Keeper:
         self._generation: int | None = None
         self._refused_settings: set[str] = set()
         self.status = Status()
+
+    @property
+    def wish(self) -> GatewaySync | None:
+        """What the control plane said last; None before it said anything."""
+        return self._wish
 
     def adopt(self, wish: GatewaySync) -> Status:
         """Make `wish` hold from now on, also after a restart, and return what came of it."""
@@ -100,7 +112,10 @@ class Keeper:
             detail=self._unsaved,
             applied_revision=self._wish.revision,
             public_interface=legs.public_interface,
+            public_address=self._wish.public_address,
             private_address=legs.private_address,
+            next_hop=legs.next_hop,
+            targets=self._wish.targets,
             probe_key=bytes.fromhex(self._wish.probe_key),
         )
 
@@ -118,6 +133,9 @@ class Keeper:
             public_address=wish.public_address,
             vpc=wish.vpc,
             clients=frozenset(wish.clients),
+            targets=frozenset(wish.targets),
+            echo_token=self.echo_token,
+            scrapers=frozenset(wish.scrapers),
         ), legs
 
     def _enforce(self, wanted: Forwarding | None) -> None:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ _NFTABLES_GROUP = 1 << (7 - 1)
 _ROUTE_GROUPS = sum(1 << (group - 1) for group in (1, 5, 7, 8, 24))
 _NFT_MSG_GETGEN = (10 << 8) | 16
 _NFTA_GEN_ID = 1
+_RTM_GETLINK = 18
+_NLMSG_ERROR = 2
+_IFLA_IFNAME = 3
+_IFLA_STATS64 = 23
+_UP_WITH_CARRIER = 0x1 | 0x10000
 _TIMEOUT_SECONDS = 20
 
 
@@ -78,13 +84,51 @@ def generation() -> int:
 
 
 def _generation_in(answer: bytes) -> int:
-    at = 20
+    found = _attribute(answer, 20, _NFTA_GEN_ID)
+    if found is None:
+        raise KernelError("nftables' generation can't be read: the answer holds none")
+    return int.from_bytes(found, "big")
+
+
+def _attribute(answer: bytes, at: int, wanted: int) -> bytes | None:
+    """Return the content of a netlink attribute among those that begin at `at`."""
     while at + 4 <= len(answer):
         size, kind = struct.unpack_from("=HH", answer, at)
-        if kind == _NFTA_GEN_ID:
-            return int(struct.unpack_from(">I", answer, at + 4)[0])
+        if kind == wanted:
+            return answer[at + 4 : at + size]
         at += max(4, (size + 3) & ~3)
-    raise KernelError("nftables' generation can't be read: the answer holds none")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface: whether it is up with a carrier, and how many packets it has received."""
+
+    up: bool
+    packets: int
+
+
+def link(interface: str) -> Link:
+    """Return how `interface` is; one that isn't there is down.
+
+    Asked by netlink, whose flag follows the carrier at once: the flag of older calls may lag a second behind.
+    """
+    name = interface.encode() + b"\0"
+    body = struct.pack("=BxHiIIHH", 0, 0, 0, 0, 0, 4 + len(name), _IFLA_IFNAME) + name
+    request = struct.pack("=IHHII", 16 + len(body), _RTM_GETLINK, 1, 0, 0) + body
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
+            route.settimeout(_TIMEOUT_SECONDS)
+            route.send(request)
+            answer = route.recv(16384)
+    except OSError as error:
+        raise KernelError(f"the state of {interface} can't be read: {error}") from error
+    if struct.unpack_from("=H", answer, 4)[0] == _NLMSG_ERROR:
+        return Link(up=False, packets=0)
+    flags = struct.unpack_from("=I", answer, 24)[0]
+    counters = _attribute(answer, 32, _IFLA_STATS64)
+    packets = struct.unpack_from("=Q", counters)[0] if counters else 0
+    return Link(up=flags & _UP_WITH_CARRIER == _UP_WITH_CARRIER, packets=packets)
 
 
 def raise_barrier() -> bool:

@@ -3,6 +3,7 @@
 import logging
 import socket
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 from egress.wire import probe
@@ -14,8 +15,8 @@ log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 1.0
 
 
-def answer_probes(keeper: Keeper, boot_id: str) -> NoReturn:
-    """Answer on whatever private address the keeper last found.
+def answer_probes(keeper: Keeper, flags: Callable[[], int], boot_id: str) -> NoReturn:
+    """Answer with what `flags` says, on whatever private address the keeper last found.
 
     The ruleset lets in only what clients send, so many a second from each: see `ruleset.PROBES_PER_SECOND`.
     """
@@ -31,7 +32,7 @@ def answer_probes(keeper: Keeper, boot_id: str) -> NoReturn:
                 responder.settimeout(_LOOK_AGAIN_SECONDS)
                 log.info("answering probes on %s:%d", address, probe.PORT)
                 trouble = ""
-                _serve(responder, address, keeper, boot_id)
+                _serve(responder, address, keeper, flags, boot_id)
         except OSError as error:
             if str(error) != trouble:
                 trouble = str(error)
@@ -39,13 +40,13 @@ def answer_probes(keeper: Keeper, boot_id: str) -> NoReturn:
             time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _serve(responder: socket.socket, address: str, keeper: Keeper, boot_id: str) -> None:
+def _serve(responder: socket.socket, address: str, keeper: Keeper, flags: Callable[[], int], boot_id: str) -> None:
     while keeper.status.private_address == address:
         try:
             datagram, sender = responder.recvfrom(probe.REQUEST_BYTES + 1)
         except TimeoutError:
             continue
-        reply = answer(keeper, boot_id, datagram)
+        reply = answer(keeper.status.probe_key, flags, boot_id, datagram)
         if reply:
             try:
                 responder.sendto(reply, sender)
@@ -54,10 +55,7 @@ def _serve(responder: socket.socket, address: str, keeper: Keeper, boot_id: str)
                 log.debug("the probe of %s can't be answered: %s", sender[0], error)
 
 
-def answer(keeper: Keeper, boot_id: str, datagram: bytes) -> bytes | None:
+def answer(key: bytes, flags: Callable[[], int], boot_id: str, datagram: bytes) -> bytes | None:
     """Return the answer to `datagram`, None when it deserves none."""
-    status = keeper.status
-    nonce = probe.read_request(status.probe_key, datagram) if status.probe_key else None
-    if nonce is None:
-        return None
-    return probe.answer(status.probe_key, nonce, flags=probe.FORWARDING if status.forwarding else 0, boot_id=boot_id)
+    nonce = probe.read_request(key, datagram) if key else None
+    return None if nonce is None else probe.answer(key, nonce, flags=flags(), boot_id=boot_id)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from egress.wire import probe
+from egress.wire import probe, scrape
 
 FAMILY = "inet"
 TABLE = "sluicegate"
@@ -23,6 +23,10 @@ NEW_PER_SECOND = 1_000
 NEW_AT_ONCE = 20_000
 #: Probes that one client may send per second: ten times what a node needs.
 PROBES_PER_SECOND = 100
+#: Echoes in all: each node asks some a second while the gateway's agent is silent, and takes it for dead without them.
+ECHOES_PER_SECOND = 2_000
+#: Connections for metrics that are let in per second, from all that may ask for them.
+SCRAPES_PER_SECOND = 5
 #: Not the internet (IANA's special-purpose registry): a gateway forwards nothing there. The documentation networks
 #: are left out, since no network routes them, and laboratories use them.
 SPECIAL = (
@@ -52,6 +56,11 @@ class Forwarding:
     public_address: str
     vpc: str
     clients: frozenset[str]
+    #: Whom the gateway asks whether it has internet, and what its questions and their answers begin with (8 bytes).
+    targets: frozenset[str] = frozenset()
+    echo_token: bytes = bytes(8)
+    #: Who may ask for metrics, from the private side.
+    scrapers: frozenset[str] = frozenset()
 
 
 def closed() -> str:
@@ -65,12 +74,15 @@ def open_for(wanted: Forwarding) -> str:
     Raises ValueError for an interface name that doesn't fit into a rule.
     """
     public, private = _quoted(wanted.public_interface), _quoted(wanted.private_interface)
+    answers = _answers(wanted, public)
     local = f"""\
+		{answers} accept
 		udp dport {probe.PORT} jump probes
-		iifname {private} ip saddr @clients icmp type echo-request limit rate 10/second accept
-"""
+		iifname {private} ip saddr @clients icmp type echo-request limit rate {ECHOES_PER_SECOND}/second accept
+{_scrapes(private, wanted.scrapers)}"""
     decide = _filter(local=local, transit=_transit(public, private))
-    return _table(_sets(wanted) + _CLASSIFY + _probes(private) + _OUTBOUND + decide + _translate(wanted, public))
+    chains = _CLASSIFY + _untracked(wanted, answers) + _probes(private) + _OUTBOUND + decide
+    return _table(_sets(wanted) + chains + _translate(wanted, public))
 
 
 def replace_clients(clients: Iterable[str]) -> str:
@@ -94,12 +106,16 @@ _CLASSIFY = f"""\
 
 
 def _sets(wanted: Forwarding) -> str:
-    elements = _elements(wanted.clients)
+    elements, targets = _elements(wanted.clients), _elements(wanted.targets)
     refused = ipaddress.collapse_addresses(ipaddress.IPv4Network(each) for each in (*SPECIAL, wanted.vpc))
     return f"""\
 	set clients {{
 		type ipv4_addr
 		{f"elements = {{ {elements} }}" if elements else ""}
+	}}
+	set targets {{
+		type ipv4_addr
+		{f"elements = {{ {targets} }}" if targets else ""}
 	}}
 	set refused {{
 		type ipv4_addr
@@ -126,7 +142,7 @@ def _filter(*, local: str, transit: str) -> str:
 
     `local` and `transit` are rules that accept more than the answers to the VM's own calls and neighbour discovery.
     """
-    # `local` comes before "established", or a probe once answered would open the way for any number of others.
+    # `local` comes before what conntrack says, which doesn't see all of it.
     return f"""\
 	chain input {{
 		type filter hook input priority filter; policy drop;
@@ -143,6 +159,35 @@ def _filter(*, local: str, transit: str) -> str:
 """
 
 
+def _answers(wanted: Forwarding, public: str) -> str:
+    """Return the match for what targets answer to the gateway's own echoes, and for nothing else."""
+    token = f"@th,64,64 0x{wanted.echo_token.hex()}"
+    return f"iifname {public} ip saddr @targets ip daddr {wanted.public_address} icmp type echo-reply {token}"
+
+
+def _untracked(wanted: Forwarding, answers: str) -> str:
+    """Return the chains that keep the gateway's own echoes, and nodes' probes and pings, out of connection tracking.
+
+    So a client can't take their answers by pings of its own, nor stop them by filling the table.
+    """
+    token = f"@th,64,64 0x{wanted.echo_token.hex()}"
+    public, private = _quoted(wanted.public_interface), _quoted(wanted.private_interface)
+    return f"""\
+	chain answered {{
+		type filter hook prerouting priority raw; policy accept;
+		{answers} notrack
+		iifname {private} udp dport {probe.PORT} fib daddr type local notrack
+		iifname {private} icmp type echo-request fib daddr type local notrack
+	}}
+	chain asked {{
+		type filter hook output priority raw; policy accept;
+		oifname {public} ip daddr @targets icmp type echo-request {token} notrack
+		oifname {private} udp sport {probe.PORT} notrack
+		oifname {private} icmp type echo-reply notrack
+	}}
+"""
+
+
 def _probes(private: str) -> str:
     return f"""\
 	chain probes {{
@@ -152,6 +197,15 @@ def _probes(private: str) -> str:
 		accept
 	}}
 """
+
+
+def _scrapes(private: str, scrapers: Iterable[str]) -> str:
+    """Return the rule that lets in who may ask for metrics; none where nobody may."""
+    elements = _elements(scrapers)
+    if not elements:
+        return ""
+    new = f"tcp dport {scrape.PORT} ct state new limit rate {SCRAPES_PER_SECOND}/second"
+    return f"\t\tiifname {private} ip saddr {{ {elements} }} {new} accept\n"
 
 
 def _transit(public: str, private: str) -> str:

@@ -2,11 +2,12 @@
 
 FORWARD = "net/ipv4/ip_forward"
 CONNTRACK_COUNT = "net/netfilter/nf_conntrack_count"
+CONNTRACK_MAX = "net/netfilter/nf_conntrack_max"
 
 #: Set after the ruleset (which loads conntrack) and before forwarding. Timeouts are in seconds. Sizes belong to the
 #: machine: inside a network namespace, which a laboratory's gateway is, they can't be set.
 CONNTRACK = {
-    "net/netfilter/nf_conntrack_max": "262144",
+    CONNTRACK_MAX: "262144",
     "net/netfilter/nf_conntrack_buckets": "65536",
     # A connection that is already going when the gateway comes back from a reboot is picked up where it is:
     # its port is most often still free, so that it lives on under the same address.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tuning
+from .bare import bare
 from .config import Config
 
 #: What providers accept.
@@ -24,11 +25,22 @@ CA_PATH = "/etc/sluicegate/ca.pem"
 AGENT_PATH = "/usr/local/lib/sluicegate/gateway.pyz"
 UNIT_PATH = "/etc/systemd/system/sluicegate-gateway.service"
 SYSCTL_PATH = "/etc/sysctl.d/60-sluicegate.conf"
-#: The module that builds user data has no use on the gateway itself.
-_LEFT_OUT = frozenset({Path(__file__).name})
+#: Read after the image's own settings, of which the last one counts.
+APT_PATH = "/etc/apt/apt.conf.d/99-sluicegate"
+#: The modules that build user data have no use on the gateway itself.
+_LEFT_OUT = frozenset({Path(__file__).name, "bare.py"})
 _ARCHIVE_MAIN = "from egress.gateway.__main__ import main\n\nmain()\n"
 #: The oldest time that a zip archive can hold: the same files give the same archive, whenever and wherever it is built.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+#: Updates come by maintenance only, which empties a gateway first: nothing here restarts a service or the machine.
+APT = """\
+APT::Periodic::Enable "0";
+APT::Periodic::Update-Package-Lists "0";
+APT::Periodic::Unattended-Upgrade "0";
+Unattended-Upgrade::Automatic-Reboot "false";
+"""
+_UPDATE_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service")
 
 #: Before the network comes up, systemd waits until the agent says that its ruleset is in place. -I -S: nothing but the
 #: archive and the standard library is imported, whatever else lies about on the server.
@@ -56,7 +68,7 @@ UMask=0077
 Nice=-10
 OOMScoreAdjust=-900
 TasksMax=64
-CapabilityBoundingSet=CAP_NET_ADMIN
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW
 AmbientCapabilities=
 NoNewPrivileges=yes
 ProtectSystem=strict
@@ -69,7 +81,7 @@ ProtectKernelModules=yes
 PrivateDevices=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
+RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -105,6 +117,7 @@ def gateway_user_data(wanted: UserData) -> str:
         "write_files": _files(wanted),
         "runcmd": [
             ["sysctl", "-q", "-e", "-p", SYSCTL_PATH],
+            ["systemctl", "mask", "--now", *_UPDATE_UNITS],
             ["systemctl", "daemon-reload"],
             ["systemctl", "enable", "--now", Path(UNIT_PATH).name],
         ],
@@ -131,6 +144,7 @@ def _files(wanted: UserData) -> list[dict[str, Any]]:
         # Secret: only root may read it.
         {"path": CONFIG_PATH, "permissions": "0600", "content": json.dumps(asdict(config), indent=1) + "\n"},
         {"path": SYSCTL_PATH, "permissions": "0644", "content": tuning.SYSCTL_D},
+        {"path": APT_PATH, "permissions": "0644", "content": APT},
         {"path": UNIT_PATH, "permissions": "0644", "content": UNIT},
         {
             "path": AGENT_PATH,
@@ -150,7 +164,7 @@ def agent_archive() -> bytes:
     package = Path(__file__).resolve().parents[1]
     sources = [package / "__init__.py", *(package / "wire").glob("*.py"), *(package / "gateway").glob("*.py")]
     members = {
-        str(path.relative_to(package.parent)): path.read_text() for path in sources if path.name not in _LEFT_OUT
+        str(path.relative_to(package.parent)): bare(path.read_text()) for path in sources if path.name not in _LEFT_OUT
     }
     content = io.BytesIO()
     # Stored, not deflated: compressing the whole beats compressing each file.

@@ -1,12 +1,11 @@
 """Read our tables from the kernel in the shape that `plan` compares, and remember what we wrote.
 
-nftables prints a rule otherwise than it was written. So a chain's listing is taken as the print of our text at the
-first look after writing it; from then on any other print means that someone altered it.
+The kernel holds a rule otherwise than it was written. So what a chain has become is taken as the print of our text at
+the first look after writing it; from then on any other print means that someone altered it.
 """
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,19 +42,34 @@ def observe_table(nft: Nft, family: str, written: Written) -> SeenTable | None:
         objects = nft.listing(f"table {family} {TABLE}")
     except NftError:
         return None
-    prints, lengths = _prints(objects), Counter(rule["chain"] for rule in _of(objects, "rule"))
-    chains: dict[str, tuple[str, tuple[str, ...]] | None] = {}
-    for name, seen in prints.items():
-        key = f"{family}/{name}"
-        known = written.chains.get(key)
-        if known and not known[2] and lengths[name] == len(known[1]):
-            written.chains[key] = known = (known[0], known[1], seen)
-        chains[name] = known[:2] if known and known[2] == seen else None
+    chains = observe_chains(nft, family, written)
     sets = {
         each["name"]: quote_names(each["name"], frozenset(map(element_text, each.get("elem", ()))))
         for each in _of(objects, "set", "map")
     }
     return SeenTable(chains, sets)
+
+
+def observe_chains(nft: Nft, family: str, written: Written) -> dict[str, tuple[str, tuple[str, ...]] | None]:
+    """Return our chains of `family` as `SeenTable` has them."""
+    return {name: _seen(f"{family}/{name}", content, written) for name, content in nft.chains(family, TABLE).items()}
+
+
+def take_prints(nft: Nft, written: Written) -> None:
+    """Take the prints of the chains that were just written, and of no others: it costs nothing where there are many."""
+    for key in [key for key, (_, _, mark) in written.chains.items() if not mark]:
+        family, _, name = key.partition("/")
+        content = nft.chain(family, TABLE, name)
+        if content:
+            _seen(key, content, written)
+
+
+def _seen(key: str, content: tuple[bytes, ...], written: Written) -> tuple[str, tuple[str, ...]] | None:
+    """Return the text that we wrote to a chain if `content` is what became of it; what is new is taken for that."""
+    known, mark = written.chains.get(key), _print(content)
+    if known and not known[2] and len(content) - 1 == len(known[1]):
+        written.chains[key] = known = (known[0], known[1], mark)
+    return known[:2] if known and known[2] == mark else None
 
 
 def element_text(element: Any) -> str:
@@ -83,17 +97,8 @@ def quote_names(name: str, elements: frozenset[str]) -> frozenset[str]:
 _NAME_SETS = frozenset({"uplinks", "interfaces", "unrouted_interfaces", "ports", "unrouted_ports", "other_ports"})
 
 
-def _prints(objects: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    contents: dict[str, list[Any]] = {}
-    for chain in _of(objects, "chain"):
-        contents[chain["name"]] = [{key: chain.get(key) for key in ("type", "hook", "prio", "policy")}]
-    for rule in _of(objects, "rule"):
-        # What a counter has counted is no part of the text.
-        contents[rule["chain"]].append([{"counter": None} if "counter" in part else part for part in rule["expr"]])
-    return {
-        name: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        for name, content in contents.items()
-    }
+def _print(content: Iterable[bytes]) -> str:
+    return hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in content)).hexdigest()
 
 
 def _of(objects: Iterable[Mapping[str, Any]], *kinds: str) -> list[Any]:

@@ -15,7 +15,8 @@ from .netlink import NETFILTER, NetlinkSocket, attribute, attributes, is_missing
 
 _GET, _DELETE = (1 << 8) | 1, (1 << 8) | 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY, _STATUS, _MARK, _ID, _ZONE, _MARK_MASK, _FILTER = 1, 2, 3, 8, 12, 18, 21, 25
-_TUPLE_IP, _TUPLE_PROTOCOL, _V4_SOURCE, _PROTOCOL_NUMBER = 1, 2, 1, 1
+_TUPLE_IP, _TUPLE_PROTOCOL, _V4_SOURCE, _V4_TARGET, _PROTOCOL_NUMBER = 1, 2, 1, 2, 1
+_SOURCE_PORT, _TARGET_PORT = 2, 3
 _FILTER_ORIGINAL, _FILTER_REPLY, _FILTER_SOURCE = 1, 2, 1
 _PROTOCOL_INFO, _INFO_TCP, _INFO_TCP_STATE = 4, 1, 1
 #: TIME_WAIT and CLOSE.
@@ -26,9 +27,14 @@ _HEADER = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """One entry. `peer` is the real destination, after destination NAT; `key` names the entry to the kernel."""
+    """One entry. `peer` is the real destination, after destination NAT; `key` names the entry to the kernel.
+
+    `source`, `target` and `ports` (source's, target's; 0 where the protocol has none) are as the beginner sees them.
+    """
 
     source: str
+    target: str
+    ports: tuple[int, int]
     peer: str
     protocol: int
     mark: int
@@ -83,6 +89,10 @@ class Conntrack:
         """Delete those of the entries that `address` began that `doomed` picks."""
         self._delete_each(_source_filter(address), lambda flow: flow.source == address and doomed(flow))
 
+    def marked(self, mark: int, mask: int) -> Iterator[Flow]:
+        """Yield the entries that bear `mark` under `mask`."""
+        return (flow for flow in self._flows(_mark_filter(mark, mask)) if flow.mark & mask == mark)
+
     def delete_marked(self, mark: int, mask: int) -> None:
         """Delete the entries that bear `mark` under `mask`."""
         self._delete_each(_mark_filter(mark, mask), lambda flow: flow.mark & mask == mark)
@@ -98,12 +108,13 @@ class Conntrack:
 
     def _delete_each(self, terms: bytes, fits: Callable[[Flow], bool]) -> None:
         for flow in [flow for flow in self._flows(terms) if fits(flow)]:
-            self._delete(flow)
+            self.delete(flow)
 
     def _flows(self, terms: bytes) -> Iterator[Flow]:
         return map(_flow, self._netlink.dump(_GET, _HEADER + terms))
 
-    def _delete(self, flow: Flow) -> None:
+    def delete(self, flow: Flow) -> None:
+        """Delete this entry; one that is gone already is fine."""
         try:
             self._netlink.request(_DELETE, _HEADER + flow.key)
         except OSError as error:
@@ -140,16 +151,23 @@ def _flow(payload: bytes) -> Flow:
     key = nested(_TUPLE_ORIGINAL, found[_TUPLE_ORIGINAL])
     key += b"".join(attribute(kind, found[kind]) for kind in (_ID, _ZONE) if kind in found)
     status = int.from_bytes(found.get(_STATUS, b""), "big")
+    addresses, protocol = attributes(original[_TUPLE_IP]), attributes(original[_TUPLE_PROTOCOL])
     return Flow(
-        source=socket.inet_ntoa(attributes(original[_TUPLE_IP])[_V4_SOURCE]),
+        source=socket.inet_ntoa(addresses[_V4_SOURCE]),
+        target=socket.inet_ntoa(addresses[_V4_TARGET]),
+        ports=(_port(protocol, _SOURCE_PORT), _port(protocol, _TARGET_PORT)),
         peer=socket.inet_ntoa(attributes(reply[_TUPLE_IP])[_V4_SOURCE]),
-        protocol=attributes(original[_TUPLE_PROTOCOL])[_PROTOCOL_NUMBER][0],
+        protocol=protocol[_PROTOCOL_NUMBER][0],
         mark=int.from_bytes(found.get(_MARK, b""), "big"),
         replied=bool(status & _SEEN_REPLY),
         assured=bool(status & _ASSURED),
         ended=_tcp_state(found) in _TCP_ENDED,
         key=key,
     )
+
+
+def _port(protocol: Mapping[int, bytes], which: int) -> int:
+    return int.from_bytes(protocol.get(which, b""), "big")
 
 
 def _tcp_state(found: Mapping[int, bytes]) -> int:

@@ -38,6 +38,10 @@ class Wish:
     pods: Mapping[str, Pod]
     #: Gateways (by id) that the prober holds for unusable: no new connections go there.
     suspect: frozenset[str] = frozenset()
+    #: Those of them whose connections can't go on: they lose their mark, and all that bears it is ended or moved.
+    dead: frozenset[str] = frozenset()
+    #: Gateways that came back lately, the one that did first before the others: taken only where no other can be.
+    resting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

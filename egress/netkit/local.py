@@ -20,13 +20,15 @@ class Memory:
 
     `marks`: the number of each gateway (by id) that has a rule here. `active`: pairs that had pods here and were
     active at the last look. `earlier`: pods (by address) that ran before their app was enabled, and until when (Unix
-    time) what they began on shared addresses may go on.
+    time) what they began on shared addresses may go on. `retired`: numbers that gateways had when they died, with their
+    pair; nobody gets one as long as a connection bears it.
     """
 
     marks: Mapping[str, int] = field(default_factory=dict)
     addresses: Mapping[str, str] = field(default_factory=dict)
     active: frozenset[int] = frozenset()
     earlier: Mapping[str, float] = field(default_factory=dict)
+    retired: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,17 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One app's pair as its chains need it; `fresh` is where new connections go: a gateway's number, or None."""
+    """One app's pair as its chains need it; `fresh` is where new connections go: a gateway's number, or None.
+
+    `retired` are numbers of gateways that died: what bears them is reset, or goes where new connections go.
+    """
 
     number: int
     active: bool
     gateways: tuple[int, ...]
     fresh: int | None
     shared_on_outage: bool
+    retired: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +72,29 @@ class Local:
     #: Those of `earlier` that were enabled only now: what they asked for on the shared path may still be unanswered.
     asked: frozenset[str] = frozenset()
     leaving: tuple[Pod, ...] = ()
+    #: Numbers of gateways that are suspect: what they still return is counted.
+    watched: tuple[int, ...] = ()
 
 
-def usable_gateway(route: Route, ordinal: int, suspect: frozenset[str]) -> RouteGateway | None:
-    """Return the gateway that new connections take: the node's own slot, the other one when that isn't usable."""
+def usable_gateway(
+    route: Route, ordinal: int, suspect: frozenset[str], resting: tuple[str, ...] = ()
+) -> RouteGateway | None:
+    """Return the gateway that new connections take: the node's own slot, the other one when that isn't usable.
+
+    One that is `resting` comes after one that isn't, and of two that are, the one that came back first.
+    """
     own = (ordinal + route.spread) % 2
+
+    def rank(gateway: RouteGateway) -> tuple[int, bool]:
+        return (resting.index(gateway.id) + 1 if gateway.id in resting else 0), gateway.slot != own
+
     usable = (gateway for gateway in route.gateways if gateway.state == "active" and gateway.id not in suspect)
-    return min(usable, key=lambda gateway: gateway.slot != own, default=None)
+    return min(usable, key=rank, default=None)
+
+
+def fresh_gateway(route: Route, wish: Wish) -> RouteGateway | None:
+    """Return the gateway of an active route that new connections take, None where none can be used."""
+    return usable_gateway(route, wish.ordinal, wish.suspect | wish.dead, wish.resting)
 
 
 def routes_here(wish: Wish) -> dict[str, Route]:
@@ -94,30 +116,46 @@ def localize(wish: Wish, memory: Memory, bearing: Iterable[int] = ()) -> tuple[L
     bear. Raises DataplaneError when marks run out.
     """
     routes = routes_here(wish)
+    memory = _retire(memory, routes.values(), wish.dead)
     here = {gateway.id: gateway for route in routes.values() for gateway in route.gateways}
-    marks = allocate(memory.marks, here, tuple(bearing), MarkLayout(wish.settings.mark_mask))
+    taken = (*bearing, *memory.retired)
+    marks = allocate(memory.marks, here.keys() - wish.dead, taken, MarkLayout(wish.settings.mark_mask))
     addresses = {**memory.addresses, **{gateway.id: gateway.private_address for gateway in here.values()}}
     addresses = {gateway: addresses[gateway] for gateway in marks}
     pods = [(pod, routes[pod.namespace]) for pod in wish.pods.values() if pod.namespace in routes]
     local = Local(
         pods=tuple((pod, route.pair, route.state == "active") for pod, route in pods),
-        pairs=tuple(_pair(route, marks, wish) for _, route in sorted(routes.items())),
+        pairs=tuple(_pair(route, marks, wish, memory.retired) for _, route in sorted(routes.items())),
         gateways=tuple(Gateway(id=key, address=addresses[key], number=marks[key]) for key in sorted(marks)),
         earlier=frozenset(memory.earlier) & {pod.address for pod, route in pods if route.state == "active"},
         others=tuple(pod for pod in wish.pods.values() if pod.namespace not in routes),
+        watched=tuple(sorted(marks[gateway] for gateway in wish.suspect if gateway in marks)),
     )
     return local, replace(memory, marks=marks, addresses=addresses)
 
 
-def _pair(route: Route, marks: Mapping[str, int], wish: Wish) -> Pair:
+def _retire(memory: Memory, routes: Iterable[Route], dead: Container[str]) -> Memory:
+    """Return `memory` with the marks of dead gateways retired: what began over one must not go on over its heir.
+
+    A mark goes this way once: the gateway that comes back gets another.
+    """
+    pairs = {gateway.id: route.pair for route in routes for gateway in route.gateways}
+    gone = {gateway: number for gateway, number in memory.marks.items() if gateway in dead}
+    retired = {number: pairs.get(gateway, 0) for gateway, number in gone.items()}
+    marks = {gateway: number for gateway, number in memory.marks.items() if gateway not in gone}
+    return replace(memory, marks=marks, retired={**memory.retired, **retired})
+
+
+def _pair(route: Route, marks: Mapping[str, int], wish: Wish, retired: Mapping[int, int]) -> Pair:
     active = route.state == "active"
-    fresh = usable_gateway(route, wish.ordinal, wish.suspect) if active else None
+    fresh = fresh_gateway(route, wish) if active else None
     return Pair(
         number=route.pair,
         active=active,
-        gateways=tuple(sorted(marks[gateway.id] for gateway in route.gateways)),
+        gateways=tuple(sorted(marks[gateway.id] for gateway in route.gateways if gateway.id in marks)),
         fresh=marks[fresh.id] if fresh else None,
         shared_on_outage=route.on_outage == "shared",
+        retired=tuple(sorted(number for number, pair in retired.items() if pair == route.pair)),
     )
 
 
@@ -162,7 +200,12 @@ def forget_gateways(memory: Memory, wish: Wish, borne: Container[int]) -> Memory
     used = {gateway.id for route in routes_here(wish).values() for gateway in route.gateways}
     kept = {gateway: number for gateway, number in memory.marks.items() if gateway in used or number in borne}
     addresses = {gateway: address for gateway, address in memory.addresses.items() if gateway in kept}
-    return replace(memory, marks=kept, addresses=addresses)
+    return forget_retired(replace(memory, marks=kept, addresses=addresses), borne)
+
+
+def forget_retired(memory: Memory, borne: Container[int]) -> Memory:
+    """Return `memory` without the retired numbers that no connection bears."""
+    return replace(memory, retired={number: pair for number, pair in memory.retired.items() if number in borne})
 
 
 def idle_gateways(memory: Memory, wish: Wish) -> frozenset[str]:

@@ -17,6 +17,7 @@ def load_memory(path: Path) -> Memory | None:
             addresses={str(key): str(address) for key, address in content["addresses"].items()},
             active=frozenset(map(int, content["active"])),
             earlier={str(key): float(until) for key, until in content["earlier"].items()},
+            retired={int(number): int(pair) for number, pair in content.get("retired", {}).items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
@@ -38,6 +39,7 @@ def save_memory(path: Path, memory: Memory) -> None:
         "addresses": dict(memory.addresses),
         "active": sorted(memory.active),
         "earlier": dict(memory.earlier),
+        "retired": dict(memory.retired),
     }
     _write(path, content)
 

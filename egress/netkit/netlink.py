@@ -50,6 +50,17 @@ def attributes(content: bytes) -> dict[int, bytes]:
     return found
 
 
+def elements(content: bytes) -> Iterator[bytes]:
+    """Yield the contents of a list: attributes that are all of one kind."""
+    at = 0
+    while at + _ATTRIBUTE.size <= len(content):
+        length, _ = _ATTRIBUTE.unpack_from(content, at)
+        if length < _ATTRIBUTE.size:  # as above
+            return
+        yield content[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+
+
 class NetlinkSocket:
     """One netlink socket of `family`, in the caller's network namespace; not for two threads at once."""
 

@@ -84,6 +84,7 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
     chains = {
         "spoof": Chain(_hook("filter", "prerouting", "raw - 160"), _spoof(wish)),
         "classify": Chain(_hook("filter", "prerouting", "dstnat + 10"), _classify(wish, layout)),
+        "returning": Chain(_hook("filter", "prerouting", "dstnat + 11"), _returning(wish, local, layout)),
         "unrouted": Chain("", _unrouted(layout)),
         "forward": Chain(_hook("filter", "forward", "filter - 10"), _forward(wish, layout)),
         "source": Chain(_hook("nat", "postrouting", "srcnat - 10"), _source(wish, layout)),
@@ -95,6 +96,8 @@ def inet_chains(wish: Wish, local: Local) -> dict[str, Chain]:
     }
     for gateway in local.gateways:
         chains[_gateway_chain(gateway.number)] = Chain("", _gateway_rules(gateway, layout))
+    for number in local.watched:
+        chains[returned_chain(number)] = Chain("", ("counter",))
     for pair in local.pairs:
         chains[f"fresh_{pair.number}"] = Chain("", (f"goto {_fresh(pair)}",))
         chains[f"pair_{pair.number}"] = Chain("", _pair_rules(pair, layout))
@@ -299,6 +302,20 @@ def _check(wish: Wish, layout: MarkLayout) -> tuple[str, ...]:
     )
 
 
+def _returning(wish: Wish, local: Local, layout: MarkLayout) -> tuple[str, ...]:
+    """Return what counts the packets that suspect gateways return: one whose responder hangs may forward still.
+
+    Empty as long as all is well. Each counter has its own chain, which stays when another gateway comes or goes.
+    """
+    reply = f'iifname "{wish.private_interface}" ct direction reply ct mark & {layout.mask:#010x}'
+    return tuple(f"{reply} == {layout.value(number):#010x} jump {returned_chain(number)}" for number in local.watched)
+
+
+def returned_chain(number: int) -> str:
+    """Return the name of the chain that counts what gateway `number` returns."""
+    return f"returned_{number}"
+
+
 def _gateway_chain(number: int) -> str:
     return f"gateway_{number}"
 
@@ -322,19 +339,23 @@ def _pair_rules(pair: Pair, layout: MarkLayout) -> tuple[str, ...]:
 
     What was never answered and bears no mark began there only if the pod was just enabled. Else it was begun while
     rules were missing, and what the second barrier held back then has no translation.
+
+    Of a gateway that died, TCP is reset; all else goes where new connections go, but not to the shared path (as above).
     """
     mark = f"ct mark & {layout.mask:#010x}"
     fresh = f"goto fresh_{pair.number}"
     moving = (f"ct state new {mark} != 0 {fresh}",) if pair.fresh is not None or not pair.shared_on_outage else ()
     entering = (*(moving if pair.active else ()), f"ct state new ct status ! confirmed {fresh}")
     known = tuple(f"{mark} == {layout.value(number):#010x} goto {_gateway_chain(number)}" for number in pair.gateways)
+    ends = ("meta l4proto tcp goto refused", fresh if pair.fresh is not None else "goto refused")
+    over = tuple(f"{mark} == {layout.value(number):#010x} {then}" for number in pair.retired for then in ends)
     anyone = not pair.active or pair.shared_on_outage
     earlier = (
         f"{mark} == 0 ct status seen-reply ip saddr @earlier goto shared",
         f"{mark} == 0 ip saddr @asked goto shared",
     )
     staying = (f"{mark} == 0 goto shared",) if anyone else earlier
-    return (*entering, *known, *staying, "goto refused")
+    return (*entering, *known, *over, *staying, "goto refused")
 
 
 #: The kernel takes off one VLAN tag after the other where their number is 0, and below a second one no rule here sees

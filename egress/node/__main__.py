@@ -10,6 +10,7 @@ from pathlib import Path
 from . import canary
 from .agent import Agent
 from .config import ConfigError, read_config
+from .counts import Counts
 from .dataplane import Dataplane, DataplaneError
 from .prober import Prober
 from .state import State, StateError
@@ -19,8 +20,9 @@ log = logging.getLogger("egress.node")
 
 async def _serve(path: Path) -> None:
     config = read_config(path)
-    prober = partial(Prober, interface=config.private_interface)
-    await Agent(config, lambda: Dataplane(state_dir=Path(config.state_dir)), prober).run()
+    counts = Counts()
+    prober = partial(Prober, interface=config.private_interface, counts=counts)
+    await Agent(config, lambda: Dataplane(state_dir=Path(config.state_dir)), prober, counts).run()
 
 
 def _uninstall(path: Path) -> None:

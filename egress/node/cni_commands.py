@@ -104,6 +104,8 @@ class Commands:
         pod = _visible(pod)
         if self._rules.must_wait(namespace):
             await self._permit(pod)
+        else:
+            await self._network.came(pod.container_id)
         self._containers.add(Attachment(call.interface, call.network, pod), result)
         await self._rules.pod_added(pod)
         log.info("container %s of %s added: %s on %s", pod.container_id, namespace, pod.address, pod.interface or "?")
@@ -114,7 +116,7 @@ class Commands:
         if reason := canary.unfit(pod):
             message = f"{pod.namespace} has dedicated egress, which its network can't carry: {reason}"
             raise CniError(UNSUPPORTED_NETWORK, message)
-        await self._network.permit(pod.namespace)
+        await self._network.permit(pod.container_id, pod.namespace)
 
     async def _check(self, call: Call) -> Answer:
         result = previous_result(call.config)

@@ -1,11 +1,13 @@
 """The agent's configuration file."""
 
 import dataclasses
+import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from egress.wire import scrape
 from egress.wire.codec import Address, Bounds, Identifier, WireError, decode
 
 FilePath = Annotated[str, Bounds(1, 4096)]
@@ -38,6 +40,12 @@ class Config:
     #: False only where the network's plugins can't be run for a container that Kubernetes doesn't know: then nobody
     #: has seen that this node's network is a supported one, and that is the operator's word.
     canary: bool = True
+    #: Where Prometheus finds the metrics: a loopback address, or `private_address` with a token, and not for pods.
+    metrics_address: Address = "127.0.0.1"
+    #: 0 shows none.
+    metrics_port: Annotated[int, Bounds(0, 65_535)] = scrape.PORT
+    #: Holds the bearer token that is asked for; None asks for none.
+    metrics_token_file: FilePath | None = None
 
     @property
     def socket(self) -> Path:
@@ -48,6 +56,11 @@ class Config:
     def namespaces_file(self) -> Path:
         """Where the CNI plugin finds the namespaces whose containers must not start without the agent."""
         return Path(self.state_dir, "namespaces")
+
+    @property
+    def metrics_on_loopback(self) -> bool:
+        """Whether only this machine can reach the metrics."""
+        return ipaddress.IPv4Address(self.metrics_address).is_loopback
 
 
 def read_config(path: Path) -> Config:
@@ -68,4 +81,9 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(names))}")
     if not config.control_plane_url.startswith("https://"):
         raise ConfigError(f"{path}: control_plane_url must be https://host[:port], not {config.control_plane_url!r}")
+    if not config.metrics_on_loopback:
+        if config.metrics_address != config.private_address:
+            raise ConfigError(f"{path}: metrics_address must be a loopback address or private_address")
+        if config.metrics_token_file is None:
+            raise ConfigError(f"{path}: metrics at {config.metrics_address} need a metrics_token_file")
     return config

@@ -11,6 +11,8 @@ from egress.netkit.desired import Pod, Wish
 from egress.netkit.local import Memory, Toggles, has_own_path, is_internet, removed_gateways
 from egress.netkit.marks import MarkLayout
 
+from .resets import Resets
+
 #: Addresses seen to in one call. Each takes a walk through conntrack, and starting pods wait meanwhile.
 _MAX_SETTLED = 5
 #: What was just asked when an app is toggled has this long to be answered on the path that it took.
@@ -23,6 +25,7 @@ class Connections:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._conntrack = Conntrack()
+        self._resets = Resets(self._conntrack, clock)
         #: Open connections by the number of their gateway, at the last count; a number that is borne can have none.
         self.flows: Mapping[int, int] = {}
         #: The highest number ever given: no connection bears more.
@@ -59,6 +62,10 @@ class Connections:
         until = self._clock() + BRIEF_SECONDS
         self._unsettled |= dict.fromkeys(toggles.enabled | toggles.disabled, until)
         self._expired |= toggles.expired
+
+    def reset(self, wish: Wish, memory: Memory) -> bool:
+        """End some of those of gateways that died; True when there are more that can be ended now."""
+        return self._resets.go_on(wish, memory)
 
     def strayed(self, addresses: Collection[str]) -> None:
         """Take down that rules were missing for the pods at `addresses`: what they began then `settle` must end."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from egress.netkit import forward, memory
-from egress.netkit.apply_nft import Written, observe_table
+from egress.netkit.apply_nft import Written, observe_table, take_prints
 from egress.netkit.apply_routing import RoutingKernel, loosen_reverse_path_filter, reverse_path_filter
 from egress.netkit.conntrack import Conntrack
 from egress.netkit.desired import Observed, Pod, Wish
@@ -19,6 +19,7 @@ from egress.netkit.local import (
     Memory,
     draining,
     forget_gateways,
+    forget_retired,
     idle_gateways,
     localize,
     remember,
@@ -37,6 +38,7 @@ from egress.netkit.ruleset import (
     inet_chains,
     inet_sets,
     inet_table,
+    returned_chain,
 )
 
 from .connections import BRIEF_SECONDS, Connections
@@ -109,7 +111,7 @@ class Dataplane:
             marks, addresses = adopted_marks(wish, seen)
             kept = Memory(marks=marks, addresses=addresses)
         self._memory = kept
-        self._connections.adopt(MarkLayout(wish.settings.mark_mask), kept.marks.values())
+        self._connections.adopt(MarkLayout(wish.settings.mark_mask), (*kept.marks.values(), *kept.retired))
         self.reconcile(wish)
 
     @property
@@ -161,9 +163,16 @@ class Dataplane:
         # A gateway may be forgotten only right after a count; where one drains, a pivot needn't wait for it.
         if not self._change(wish, self._counted(wish) if idle else self._memory):
             return self.reconcile(wish)
-        if draining(wish, self._memory) and not idle:
-            self._connections.count(MarkLayout(wish.settings.mark_mask))
-        return self._finish(wish)
+        return self._finish(wish, count=draining(wish, self._memory) and not idle)
+
+    def returned(self) -> dict[str, int]:
+        """Return how many packets each suspect gateway (by id) has returned since it became so."""
+        base = self._applied
+        names = {number: gateway for gateway, number in self._memory.marks.items()}
+        counts = (
+            {number: self._nft.packets(TABLE, returned_chain(number)) for number in base.local.watched} if base else {}
+        )
+        return {names[number]: count for number, count in counts.items() if count is not None and number in names}
 
     def pod_added(self, wish: Wish, pod: Pod) -> None:
         """Make the node right for `pod` before its first packet, whether or not its namespace has a route."""
@@ -224,8 +233,12 @@ class Dataplane:
             return False
         return True
 
-    def _finish(self, wish: Wish, repaired: tuple[str, ...] = ()) -> Observed:
+    def _finish(self, wish: Wish, repaired: tuple[str, ...] = (), *, count: bool = False) -> Observed:
         """Do what can wait until the kernel steers new packets rightly, and tell what was found."""
+        more_to_reset = self._connections.reset(wish, self._memory)
+        if count or self._memory.retired:
+            # What has retired is forgotten right after a count, too: only then is it known that nothing bears it.
+            self._memory = forget_retired(self._memory, self._counts(wish))
         self._take_prints()
         self._connections.know(wish)
         self._connections.settle(wish, self._memory, self._routing.own_addresses)
@@ -234,7 +247,7 @@ class Dataplane:
             flows={gateway: flows[number] for gateway, number in marks.items() if number in flows},
             repaired=repaired[:_MAX_REPAIRS_TOLD],
             warnings=self._warnings,
-            again_seconds=self._again(wish),
+            again_seconds=_SOON_SECONDS if more_to_reset else self._again(wish),
         )
 
     def _again(self, wish: Wish) -> float | None:
@@ -242,7 +255,7 @@ class Dataplane:
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
         waits += [at - now for at in self._answered_at(wish).values() if at > now]
-        waits += [DRAIN_SECONDS] if draining(wish, self._memory) else []
+        waits += [DRAIN_SECONDS] if self._memory.retired or draining(wish, self._memory) else []
         waits += [LEAVING_SECONDS] if self._any_leaving else []
         return min(waits, default=None)
 
@@ -256,25 +269,29 @@ class Dataplane:
         return altered
 
     def _take_prints(self) -> None:
-        """See how nftables prints what was just written, before others can have altered it."""
+        """See what the kernel made of what was just written, before others can have altered it."""
         if self._written.awaits_print():
-            for family in _FAMILIES:
-                observe_table(self._nft, family, self._written)
+            take_prints(self._nft, self._written)
         if self._written.chains != self._saved_chains:
             memory.save_written(self._written_path, self._written)
             self._saved_chains = dict(self._written.chains)
 
     def _counted(self, wish: Wish) -> Memory:
         """Count connections, and return the memory without the gateways that none bears and no pod uses."""
+        return forget_gateways(self._memory, wish, self._counts(wish))
+
+    def _counts(self, wish: Wish) -> Mapping[int, int]:
         self._connections.count(MarkLayout(wish.settings.mark_mask))
-        return forget_gateways(self._memory, wish, self._connections.flows)
+        return self._connections.flows
 
     def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> Local:
         known, toggles = remember(wish, known, self._clock(), newborn)
         # Taken down at once: what follows may fail, and the next try finds nothing toggled any more.
         self._connections.toggled(toggles)
         local, self._memory = localize(wish, known, self._connections.flows)
-        self._connections.highest = max([self._connections.highest, *self._memory.marks.values()])
+        self._connections.highest = max(
+            [self._connections.highest, *self._memory.marks.values(), *self._memory.retired]
+        )
         # Before the kernel bears a mark, the file must know whose it is.
         if self._memory != self._saved_memory:
             memory.save_memory(self._memory_path, self._memory)

@@ -99,15 +99,25 @@ class NetworkCheck:
         """Return the ids of containers whose packets may go past all rules: the network was unsupported, or is."""
         return self._doubts.among(self._present())
 
-    async def permit(self, namespace: str) -> None:
-        """Return when a container of `namespace`, which must not start without its rules, may start.
+    async def came(self, container: str) -> bool:
+        """Say whether the network by which `container` comes is known to bring packets to our rules.
+
+        If so it isn't in doubt, whatever becomes of the network later.
+        """
+        if self.standing != "supported" or not await self._is_proven():
+            return False
+        self._good |= {container}
+        return True
+
+    async def permit(self, container: str, namespace: str) -> None:
+        """Return when a `container` of `namespace`, which must not start without its rules, may start.
 
         Raises CniError.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(PERMIT_SECONDS):
                 await self._known.wait()
-        if self.standing == "supported" and await self._is_proven():
+        if await self.came(container):
             return
         code = UNSUPPORTED_NETWORK if self.standing == "unsupported" else TRY_LATER
         message = f"{namespace} has dedicated egress, and this node's network isn't known to allow that"

@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
 
 from egress import __version__
 from egress.wire.http import ControlPlaneError
 from egress.wire.messages import Done, NodeReport, NodeSync
 
 from .containers import Containers
+from .judge import Judge
 from .link import Backoff, Link
 from .network import NetworkCheck, reported
+from .pivots import PivotLog
 from .state import State
 from .steward import Steward
 from .system import boot_id
@@ -25,8 +26,6 @@ DEBOUNCE_SECONDS = 0.2
 MAX_DETAIL = 1_000
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
-Health = Literal["healthy", "unhealthy", "unknown"]
-
 
 class Reporter:
     """Send a report after each change that matters, and every 10 s."""
@@ -38,14 +37,16 @@ class Reporter:
         steward: Steward,
         network: NetworkCheck,
         containers: Containers,
-        health: Callable[[], Mapping[str, Health]],
+        judge: Judge,
+        pivots: PivotLog,
     ) -> None:
         self._state = state
         self._link = link
         self._steward = steward
         self._network = network
         self._containers = containers
-        self._health = health
+        self._judge = judge
+        self._pivots = pivots
         self._boot_id = boot_id()
         self._wake = asyncio.Event()
         self._told: object = None
@@ -53,6 +54,10 @@ class Reporter:
     def changed(self) -> None:
         """Look soon whether there is something to tell."""
         self._wake.set()
+
+    def present(self) -> NodeReport:
+        """Return what a report would tell now."""
+        return self._report()
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -64,7 +69,7 @@ class Reporter:
             credential = self._state.credential
             report = self._report()
             gist = _gist(report, self._state.table)
-            if credential and (loop.time() >= due or gist != self._told):
+            if credential and (loop.time() >= due or gist != self._told or report.pivots):
                 try:
                     await self._link.call("nodes/report", report, Done, token=credential.token)
                 except ControlPlaneError as error:
@@ -81,6 +86,8 @@ class Reporter:
                 trouble = ""
                 backoff.reset()
                 self._told = gist
+                if report.pivots:
+                    self._pivots.acknowledge(report.pivots[-1].number)
                 due = loop.time() + PERIOD_SECONDS
             await self._pause(max(due - loop.time(), 1.0))
 
@@ -105,7 +112,9 @@ class Reporter:
             containers=_fit(self._containers.counts()),
             in_doubt=_fit(self._containers.counts(network.in_doubt())),
             flows=dict(self._steward.observed.flows),
-            gateways=dict(self._health()),
+            gateways=self._judge.health(),
+            reasons=self._judge.reasons(),
+            pivots=self._pivots.untold(),
         )
 
     def _not_followed(self) -> str:
@@ -127,4 +136,4 @@ def _gist(report: NodeReport, table: NodeSync | None) -> object:
     busy = {gateway for gateway, flows in report.flows.items() if flows}
     revision = table.revision if table else 0
     containers = report.containers, report.in_doubt
-    return revision, report.dataplane, report.detail, containers, report.gateways, busy
+    return revision, report.dataplane, report.detail, containers, report.gateways, report.reasons, busy

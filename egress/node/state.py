@@ -4,19 +4,30 @@ import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from egress.wire.codec import WireError, decode, encode
-from egress.wire.messages import MAX_REPLY_BYTES, NodeSync
+from egress.wire.codec import Bounds, Identifier, WireError, decode, encode
+from egress.wire.messages import MAX_REPLY_BYTES, MAX_ROUTES, NodeSync
 from egress.wire.tokens import Tokens
 
+from .judge import Verdict
 from .routes import listed
+from .system import boot_id
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 _HEADER = re.compile(r"#\S* \d+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdicts:
+    """What was known of gateways, by id, in the boot `boot_id` of the node."""
+
+    boot_id: Identifier
+    gateways: Annotated[dict[Identifier, Verdict], Bounds(0, 2 * MAX_ROUTES)]
 
 
 class StateError(Exception):
@@ -82,6 +93,16 @@ class State:
         """Keep the node's credential; only root can read it."""
         write_atomic(self._directory / "credential.json", encode(credential))
         self.credential = credential
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Return what an agent that ran before, in this boot of the node, knew of gateways."""
+        kept = self._read("verdicts.json", Verdicts)
+        return kept.gateways if kept and kept.boot_id == boot_id() else {}
+
+    def save_verdicts(self, gateways: Mapping[str, Verdict]) -> None:
+        """Keep what is known of gateways, for an agent that starts anew in this boot of the node."""
+        content = encode(Verdicts(boot_id=boot_id(), gateways=dict(gateways)))
+        write_atomic(self._directory / "verdicts.json", content, durable=False)
 
     def save_table(self, table: NodeSync) -> None:
         """Keep `table`, and the plugin's list in such an order that no crash leaves a namespace off it.

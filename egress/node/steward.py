@@ -13,6 +13,7 @@ from egress.wire.messages import NodeSync, Route
 from .cni_protocol import TRY_LATER, CniError
 from .config import Config
 from .containers import Containers
+from .judge import Judgement, Target
 from .state import State
 from .worker import Worker
 
@@ -60,6 +61,9 @@ class Dataplane(Protocol):
     def pod_removed(self, wish: Wish, address: str) -> None:
         """Take away what is there for `address`, which is no longer part of `wish`."""
 
+    def returned(self) -> Mapping[str, int]:
+        """Return how many packets each suspect gateway (by id) has returned since it became so."""
+
     def unsure(self) -> None:
         """Learn anew which addresses were used: pods may have lived and died there untold."""
 
@@ -75,7 +79,7 @@ class Steward:
     """Own the wish: build it from table, containers and probes, and have it brought about.
 
     `open_dataplane` is called in the data plane's own thread. `changed` is called after anything that a report
-    would tell.
+    would tell, `applied` with each wish that was brought about.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Steward:
         containers: Containers,
         open_dataplane: Callable[[], Dataplane],
         changed: Callable[[], None],
+        applied: Callable[[Wish], None],
     ) -> None:
         self._config = config
         self._state = state
@@ -92,11 +97,12 @@ class Steward:
         self._open_dataplane = open_dataplane
         self._dataplane: Dataplane | None = None
         self._changed = changed
+        self._applied = applied
         self._worker = Worker("dataplane")
         self._looker = Worker("containers")
         self._refreshing = asyncio.Lock()
-        self._indexed: tuple[NodeSync | None, Mapping[str, Route]] = None, {}
-        self._suspect: frozenset[str] = frozenset()
+        self._indexed: tuple[NodeSync | None, Mapping[str, Route], Mapping[str, Route]] = None, {}, {}
+        self._judgement = Judgement()
         self._settled = asyncio.Event()
         #: Set when containers may have come and gone without a word.
         self._unsure = asyncio.Event()
@@ -114,14 +120,18 @@ class Steward:
         """The route table, None before the first sync."""
         return self._state.table
 
-    def gateways_in_use(self) -> dict[str, str]:
-        """Return the private addresses, by id, of the gateways that containers here use or have flows on."""
-        namespaces = self._containers.counts()
+    def gateways_in_use(self) -> dict[str, Target]:
+        """Return the gateways, by id, that containers here use or have flows on."""
+        routes, by_gateway = self._index()
+        used = [routes[namespace] for namespace in self._containers.counts() if namespace in routes]
+        used += [
+            by_gateway[gateway] for gateway, flows in self.observed.flows.items() if flows and gateway in by_gateway
+        ]
         return {
-            gateway.id: gateway.private_address
-            for route in self._routes().values()
+            gateway.id: Target(gateway.private_address, peer, gateway.down)
+            for route in used
             for gateway in route.gateways
-            if namespaces[route.namespace] or self.observed.flows.get(gateway.id)
+            for peer in [next((other.id for other in route.gateways if other is not gateway), "")]
         }
 
     async def apply(self, table: NodeSync) -> None:
@@ -143,6 +153,7 @@ class Steward:
                     self._listen()
                 dataplane = self._dataplane
                 look = look or self.status != "ok" or loop.time() >= self._look_at
+                wish = self._wish()
                 observed = await self._do(dataplane.reconcile if look else dataplane.change, APPLY_SECONDS)
             except NotAppliedError as error:
                 self._due_at = loop.time() + RETRY_SECONDS
@@ -157,6 +168,7 @@ class Steward:
             log.warning("altered from outside, put right: %s", repair)
         self.observed = observed
         self._tell("ok", "; ".join(observed.warnings))
+        self._applied(wish)
 
     async def try_refresh(self, *, look: bool = False) -> None:
         """Refresh; a failure is in the log and the status, and `run` tries again."""
@@ -244,13 +256,23 @@ class Steward:
         for file in self._dataplane.files if self._dataplane else ():
             asyncio.get_running_loop().remove_reader(file)
 
-    async def suspect(self, gateways: frozenset[str]) -> None:
-        """Keep new connections off `gateways`."""
-        if gateways == self._suspect:
-            return
-        log.warning("gateways out of use: %s", ", ".join(sorted(gateways)) or "none")
-        self._suspect = gateways
-        await self.try_refresh()
+    def judge(self, judgement: Judgement) -> bool:
+        """Take `judgement` for what the next refresh brings about; False when that is nothing new."""
+        news = judgement != self._judgement
+        self._judgement = judgement
+        return news
+
+    async def returned(self) -> Mapping[str, int]:
+        """Return how many packets each suspect gateway has returned since it became so; nothing when that fails."""
+        dataplane = self._dataplane
+        if dataplane is None:
+            return {}
+        try:
+            return await self._do(lambda _wish: dataplane.returned(), POD_SECONDS)
+        except NotAppliedError as error:
+            # Asked again in the next round; that the data plane fails is told elsewhere.
+            log.debug("what suspect gateways return can't be counted: %s", error)
+            return {}
 
     def must_wait(self, namespace: str) -> bool:
         """Return whether a container of `namespace` must not start without its rules."""
@@ -317,16 +339,24 @@ class Steward:
             ordinal=table.ordinal,
             routes=self._routes(),
             pods=self._containers.pods,
-            suspect=self._suspect,
+            suspect=self._judgement.suspect,
+            dead=self._judgement.dead,
+            resting=self._judgement.resting,
         )
 
     def _routes(self) -> Mapping[str, Route]:
-        """Return the table's routes by namespace; built once a table, for there can be many."""
+        """Return the table's routes by namespace."""
+        return self._index()[0]
+
+    def _index(self) -> tuple[Mapping[str, Route], Mapping[str, Route]]:
+        """Return the table's routes by namespace and by gateway; built once a table, for there can be many."""
         table = self.table
         if table is not self._indexed[0]:
-            routes_of = {route.namespace: route for route in table.routes} if table else {}
-            self._indexed = table, MappingProxyType(routes_of)
-        return self._indexed[1]
+            routes = table.routes if table else ()
+            by_gateway = {gateway.id: route for route in routes for gateway in route.gateways}
+            by_namespace = {route.namespace: route for route in routes}
+            self._indexed = table, MappingProxyType(by_namespace), MappingProxyType(by_gateway)
+        return self._indexed[1:]
 
     async def _do(self, call: Callable[[Wish], T], seconds: float) -> T:
         """Run `call` on the present wish in the data plane's thread; every way to fail becomes NotAppliedError."""

@@ -48,6 +48,11 @@ class Sync:
         #: Epoch and revision that the next poll acknowledges: never one that is only on disk.
         self._applied = (table.epoch, table.revision) if table and applied else NOTHING
 
+    @property
+    def applied_revision(self) -> int:
+        """The revision that the next poll acknowledges."""
+        return self._applied[1]
+
     async def run(self) -> None:
         """Follow until cancelled."""
         backoff = Backoff()

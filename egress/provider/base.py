@@ -117,8 +117,14 @@ class Provider(Protocol):
     def delete(self, server_id: str) -> None:
         """Destroy one server; one that is already gone is no error."""
 
+    def reboot(self, server_id: str) -> str:
+        """Let the system end and start again; returns the action's id.
+
+        Raises NotFound, and OutcomeUnknown, as do all actions.
+        """
+
     def power_cycle(self, server_id: str) -> str:
-        """Cut power and start again; returns the action's id. Raises NotFound, OutcomeUnknown (as do all actions)."""
+        """Cut power and start again; returns the action's id. Raises NotFound."""
 
     def power_off(self, server_id: str) -> str:
         """Cut power; returns the action's id. Raises NotFound."""
@@ -128,6 +134,9 @@ class Provider(Protocol):
 
     def rebuild(self, server_id: str, *, image: str) -> str:
         """Lay `image` anew on the same server: addresses stay, user data runs again; returns the action's id."""
+
+    def image_regions(self, image: str) -> frozenset[str]:
+        """Return the regions in which servers can have `image`, a slug or number. Raises NotFound."""
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         """Return how far an action got. Raises NotFound."""

@@ -14,7 +14,7 @@ from datetime import datetime
 from http import HTTPStatus
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from .base import (
@@ -46,9 +46,12 @@ MAX_USER_DATA_BYTES = 64 * 1024
 
 _TAG = re.compile(r"[a-zA-Z0-9_\-:]{1,255}")
 _TOKEN = re.compile(r"[!-~]{1,1000}")
+_IMAGE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,99}")
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 
 T = TypeVar("T")
+#: Told of every call that was made: "ok" or the error's code; the requests left this hour, and all; None: not said.
+Answered: TypeAlias = Callable[[str, int | None, int | None], None]
 
 
 class _ListChangedError(Exception):
@@ -71,13 +74,18 @@ class DigitalOcean:
     nothing may be downloaded at its boot.
     """
 
-    def __init__(self, token: str, *, api_url: str = API_URL, ca_file: str = "") -> None:
+    def __init__(
+        self, token: str, *, api_url: str = API_URL, ca_file: str = "", answered: Answered = lambda *_: None
+    ) -> None:
         parts = urlsplit(api_url)
         if parts.scheme != "https" or not parts.hostname:
             raise ValueError(f"DigitalOcean's API must be at https://host[:port], not at {api_url!r}")
         self._token = token
         self._api_url = api_url.rstrip("/")
         self._ca_file = ca_file
+        self._answered = answered
+        #: What the last answer said of the hourly limit: requests left, and all.
+        self._left: tuple[int | None, int | None] = None, None
         self._client: Any = None
         self._opened_by = 0
         #: Monotonic time until which DigitalOcean asked not to be called.
@@ -129,6 +137,10 @@ class DigitalOcean:
         droplet_id = _number(server_id, doing)
         self._call(doing, lambda api, **how: api.droplets.destroy(droplet_id, **how), missing_is_fine=True)
 
+    def reboot(self, server_id: str) -> str:
+        """Let the system end and start again; returns the action's id. Raises NotFound."""
+        return self._act(server_id, {"type": "reboot"})
+
     def power_cycle(self, server_id: str) -> str:
         """Cut power and start again; returns the action's id. Raises NotFound."""
         return self._act(server_id, {"type": "power_cycle"})
@@ -144,6 +156,14 @@ class DigitalOcean:
     def rebuild(self, server_id: str, *, image: str) -> str:
         """Lay `image` anew on the same Droplet; returns the action's id. Raises NotFound."""
         return self._act(server_id, {"type": "rebuild", "image": image})
+
+    def image_regions(self, image: str) -> frozenset[str]:
+        """Return the regions that have an image, by its slug or number. Raises NotFound."""
+        doing = f"get image {image}"
+        if not _IMAGE.fullmatch(image):
+            raise Rejected(f"{doing}: an image is named by its slug or number")
+        answer = self._call(doing, lambda api, **how: api.images.get(image, **how))
+        return _read(doing, lambda: frozenset(map(str, answer.body["image"]["regions"])))
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         """Return how far an action got. Raises NotFound."""
@@ -236,8 +256,10 @@ class DigitalOcean:
             failure = translate(error, context)
             if isinstance(failure, RateLimited):
                 self._held_until = time.monotonic() + failure.retry_after_seconds
+            self._answered(failure.code, *self._left)
             # Without its cause: that one may hold the request with token and user data.
             raise failure from None
+        self._answered("ok", *self._left)
         if answer.status == HTTPStatus.NOT_FOUND:
             if not own_not_found(answer.body):
                 raise Unavailable(f"{doing}: got a 404 that isn't DigitalOcean's; check DIGITALOCEAN_API_URL")
@@ -249,6 +271,10 @@ class DigitalOcean:
         wait = ceil(self._held_until - time.monotonic())
         if wait > 0:
             raise RateLimited(f"{doing}: not sent, DigitalOcean asked to wait {wait} s more", wait)
+
+    def _note_limit(self, response: Any, **_: object) -> None:
+        left, limit = (response.headers.get(f"ratelimit-{name}") for name in ("remaining", "limit"))
+        self._left = _whole(left), _whole(limit)
 
     def _api(self) -> Any:
         # A fork must not speak on its parent's connection: their requests would mingle.
@@ -269,6 +295,7 @@ class DigitalOcean:
         from .digitalocean_http import BoundedSession  # noqa: PLC0415 - see above
 
         session = BoundedSession(max_bytes=MAX_ANSWER_BYTES, max_seconds=MAX_ANSWER_SECONDS)
+        session.hooks["response"].append(self._note_limit)
         return pydo.Client(
             self._token,
             endpoint=self._api_url,
@@ -276,6 +303,10 @@ class DigitalOcean:
             # azure-core logs a dozen lines per request at the level INFO; reconcile says what matters.
             http_logging_policy=SansIOHTTPPolicy(),
         )
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def _create_body(spec: ServerSpec) -> dict[str, Any]:

@@ -17,6 +17,7 @@ MAX_ROUTES = 20_000
 MAX_NODES = 5_000
 MAX_PIVOTS = 500
 MAX_TARGETS = 8
+MAX_SCRAPERS = 8
 
 #: Visible ASCII: it travels in a header.
 Secret = Annotated[str, Bounds(16, 200), Pattern(r"[!-~]+")]
@@ -236,6 +237,12 @@ class GatewaySync:
     clients: Annotated[tuple[Address, ...], Bounds(0, MAX_NODES)]
     #: Addresses in the internet by which it tells whether it has any.
     targets: Annotated[tuple[Address, ...], Bounds(0, MAX_TARGETS)] = ()
+    #: Who may ask for its metrics, on the private side, and the SHA-256 (hex) of the token to be shown; "" for nobody.
+    scrapers: Annotated[tuple[Address, ...], Bounds(0, MAX_SCRAPERS)] = ()
+    scrape_digest: Annotated[str, Bounds(0, 64), Pattern(r"([0-9a-f]{64})?")] = ""
+    #: Whose traffic it carries, for its metrics: the app's id, and its own place in the pair.
+    app: Annotated[str, Bounds(0, 64)] = ""
+    slot: Annotated[int, Bounds(0, 1)] = 0
     probe_key: Annotated[str, Bounds(0, 128)] = field(default="", repr=False)
     #: As in NodeSync.
     credential: Offer = field(default="", repr=False)

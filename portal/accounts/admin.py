@@ -82,12 +82,13 @@ class TeamAdmin(ModelAdmin):
 class ApiTokenAdmin(ModelAdmin):
     """Tokens: made for a team, shown once; looked at and revoked, never changed."""
 
-    list_display = ("name", "hint", "team", "can_write", "created_by", "last_used_at", "revoked_at")
-    list_filter = ("can_write", ("revoked_at", admin.EmptyFieldListFilter))
+    list_display = ("name", "hint", "team", "can_write", "can_operate", "created_by", "last_used_at", "revoked_at")
+    list_filter = ("can_write", "can_operate", ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "hint", "team__name")
     list_select_related = ("team", "created_by")
-    fields = ("name", "hint", "team", "can_write", "created_by", "created_at", "last_used_at", "revoked_at")
-    add_fieldsets: ClassVar[Any] = ((None, {"fields": ("team", "name", "can_write")}),)
+    fields = (
+        "name", "hint", "team", "can_write", "can_operate", "created_by", "created_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
     autocomplete_fields = ("team",)
     actions = ("revoke",)
 
@@ -95,6 +96,13 @@ class ApiTokenAdmin(ModelAdmin):
         """Fix all of a token that exists."""
         del request
         return self.fields if obj else ()
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
+        """Ask for what a new one needs; only who may operate gateways can make a token that may."""
+        if obj:
+            return self.fields
+        operates = ("can_operate",) if request.user.has_perm("control.change_gateway") else ()
+        return ("team", "name", "can_write", *operates)
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         """Refuse."""

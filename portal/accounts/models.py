@@ -95,6 +95,10 @@ class ApiToken(models.Model):
     hash = models.CharField(max_length=64, unique=True, editable=False)
     hint = models.CharField(max_length=12, editable=False)
     can_write = models.BooleanField(default=True)
+    can_operate = models.BooleanField(
+        default=False,
+        help_text="Also opens the operators' part of the API: the gateways of all teams. Never for a customer.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -106,10 +110,18 @@ class ApiToken(models.Model):
         return f"{self.name} ({self.hint}…)"
 
     @classmethod
-    def issue(cls, *, team: Team, name: str, created_by: User | None, can_write: bool = True) -> tuple[Self, str]:
+    def issue(
+        cls, *, team: Team, name: str, created_by: User | None, can_write: bool = True, can_operate: bool = False
+    ) -> tuple[Self, str]:
         """Create a token; returns the row and the token, which can't be had again."""
         token = cls.PREFIX + secrets.token_urlsafe(32)
         row = cls.objects.create(
-            team=team, created_by=created_by, name=name, can_write=can_write, hash=token_hash(token), hint=token[:8]
+            team=team,
+            created_by=created_by,
+            name=name,
+            can_write=can_write,
+            can_operate=can_operate,
+            hash=token_hash(token),
+            hint=token[:8],
         )
         return row, token

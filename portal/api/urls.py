@@ -2,12 +2,25 @@
 
 from django.urls import re_path
 
-from . import views
+from . import operators, views
 
 app_name = "api"
 urlpatterns = [
     re_path(r"^apps/?$", views.AppList.as_view(), name="apps"),
     re_path(r"^apps/(?P<app_id>[^/]+)/?$", views.app, name="app"),
     re_path(r"^apps/(?P<app_id>[^/]+)/egress/?$", views.egress, name="egress"),
+    re_path(r"^operator/gateways/(?P<gateway_id>[^/]+)/?$", operators.gateway, name="operator-gateway"),
+    re_path(
+        rf"^operator/gateways/(?P<gateway_id>[^/]+)/(?P<verb>{'|'.join(operators.GATEWAY_VERBS)})/?$",
+        operators.gateway_act,
+        name="operator-gateway-act",
+    ),
+    re_path(r"^operator/rollouts/?$", operators.RolloutList.as_view(), name="operator-rollouts"),
+    re_path(r"^operator/rollouts/(?P<rollout_id>[0-9]{1,18})/?$", operators.rollout, name="operator-rollout"),
+    re_path(
+        rf"^operator/rollouts/(?P<rollout_id>[0-9]{{1,18}})/(?P<verb>{'|'.join(operators.ROLLOUT_VERBS)})/?$",
+        operators.rollout_act,
+        name="operator-rollout-act",
+    ),
     re_path(r"", views.nothing),
 ]

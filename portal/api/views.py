@@ -1,25 +1,27 @@
 """Version 1 of the REST API: each view parses, calls one service or selector, and answers."""
 
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import NoReturn
 from uuid import UUID
 
+from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.decorators import api_view, parser_classes, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.generics import GenericAPIView
-from rest_framework.pagination import PageNumberPagination
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from egress.control.errors import NothingToRetry, TransitionConflict
 from egress.control.models import App, AssignmentStatus, EgressType
+from egress.control.models_told import OnOutage
 from egress.control.overview import egress_overviews
 from egress.control.selectors import Actor, app_for, apps_of, egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry
+from egress.control.services import egress_disable, egress_enable, egress_retry, outage_choose
 
 from .authentication import token_of
+from .paging import Pages
 from .parsers import SmallJsonParser
 from .permissions import WritesWithLeave
 from .schema import described
@@ -31,21 +33,6 @@ REFUSALS = {
     429: OpenApiResponse(ErrorSerializer, "Too many requests with this token."),
 }
 APP_ID = OpenApiParameter("app_id", UUID, OpenApiParameter.PATH)
-
-
-class Pages(PageNumberPagination):
-    """`?page=` and `?page_size=`, with a bound."""
-
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 200
-    invalid_page_message = "There is no such page. Begin with ?page=1 and follow `next`."
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Describe a page in the words of OpenAPI 3.1, where null is a type; the framework's are 3.0's."""
-        link = {"type": ["string", "null"], "format": "uri"}
-        page = {"count": {"type": "integer"}, "next": link, "previous": link, "results": schema}
-        return {"type": "object", "required": list(page), "properties": page}
 
 
 class AppList(GenericAPIView[App]):
@@ -80,13 +67,13 @@ def app(request: Request, app_id: str) -> Response:
     operation_id="apps_egress_update",
     description=(
         "Wish for another type of egress. Repeating a wish changes nothing; only where `state` is `error`, "
-        "wishing for DEDICATED_IP again tries once more what failed."
+        "wishing for DEDICATED_IP again tries once more what failed. `on_outage` stays as it is where it is left out."
     ),
     parameters=[APP_ID],
     request=EgressChangeSerializer,
     responses={
         200: EgressSerializer,
-        400: OpenApiResponse(ErrorSerializer, "The body isn't JSON, or not `type` alone with one of its two values."),
+        400: OpenApiResponse(ErrorSerializer, "The body isn't JSON, or isn't a wish: `type`, and `on_outage` or not."),
         403: OpenApiResponse(ErrorSerializer, "The token may only read, or the platform refuses."),
         409: OpenApiResponse(ErrorSerializer, "An earlier dedicated egress of this app is still being disabled."),
         413: OpenApiResponse(ErrorSerializer, "The body is far larger than a wish."),
@@ -103,9 +90,17 @@ def egress(request: Request, app_id: str) -> Response:
     if request.method == "PUT":
         change = EgressChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
-        switch = _enable_or_retry if change.validated_data["type"] == EgressType.DEDICATED_IP else egress_disable
-        switch(app=app, actor=token_of(request))
+        _carry_out(change.validated_data, app=app, actor=token_of(request))
     return Response(EgressSerializer(egress_view(app)).data)
+
+
+@transaction.atomic
+def _carry_out(wish: dict[str, str], *, app: App, actor: Actor) -> None:
+    """Write all of the wish, or nothing where a part is refused."""
+    if "on_outage" in wish:
+        outage_choose(app=app, actor=actor, on_outage=OnOutage(wish["on_outage"]))
+    switch = _enable_or_retry if wish["type"] == EgressType.DEDICATED_IP else egress_disable
+    switch(app=app, actor=actor)
 
 
 def _enable_or_retry(*, app: App, actor: Actor) -> None:

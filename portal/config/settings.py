@@ -17,6 +17,15 @@ from django.urls import reverse_lazy
 BASE_DIR = Path(__file__).resolve().parents[2]
 env = environ.Env()
 
+
+def _bounded(name: str, default: int, low: int, high: int) -> int:
+    """Read a whole number that is safe only within bounds."""
+    number = env.int(name, default)
+    if not low <= number <= high:
+        raise ImproperlyConfigured(f"{name} is {number}: it may be {low} to {high}.")
+    return int(number)
+
+
 #: Where the embedded default keeps its database and sockets.
 STATE_DIR = Path(env.str("SLUICEGATE_STATE_DIR", str(BASE_DIR / ".state")))
 #: A running demo writes its settings there; what the environment says comes first.
@@ -196,6 +205,15 @@ SPECTACULAR_SETTINGS = {
         "EgressType": "egress.control.models.EgressType",
         "EgressState": "portal.api.serializers.STATES",
         "DedicatedIpStatus": "portal.api.serializers.IP_STATUSES",
+        "GatewayStatus": "egress.control.models.GatewayStatus",
+        "GatewayHealth": "egress.control.models.Health",
+        "Maintenance": "egress.control.models_rollouts.Maintenance",
+        "RolloutKind": "egress.control.models_rollouts.RolloutKind",
+        "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
+        "RolloutTurn": "egress.control.models_rollouts.ItemState",
+        "OnOutage": "egress.control.models_told.OnOutage",
+        "ConditionType": "portal.api.serializers.CONDITION_TYPES",
+        "ConditionStatus": "portal.api.serializers.CONDITION_STATUSES",
     },
 }
 
@@ -220,6 +238,10 @@ if CELERY_BROKER_URL.startswith("redis"):
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "egress.control.tasks.sweep", "schedule": 1.0, "options": {"expires": 5}},
     "watch": {"task": "egress.control.tasks.watch", "schedule": 5.0, "options": {"expires": 10}},
+    "roll": {"task": "egress.control.tasks.roll", "schedule": 2.0, "options": {"expires": 10}},
+    "tell": {"task": "egress.control.tasks.tell", "schedule": 5.0, "options": {"expires": 10}},
+    "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
+    "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
 }
 
@@ -261,8 +283,41 @@ AGENT_TOKEN_RENEW_SECONDS = env.int("AGENT_TOKEN_RENEW_SECONDS", 86_400)
 #: One that is this old is refused: a node joins again, a gateway needs a rebuild. Longer than the control plane may be
 #: away.
 AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_400)
+#: Who shows it as bearer token reads /metrics, and gateways' metrics; without one there are none.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+if METRICS_TOKEN and not re.fullmatch("[!-~]{16,200}", METRICS_TOKEN):
+    raise ImproperlyConfigured("METRICS_TOKEN must have 16 to 200 visible ASCII characters and no blanks.")
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
+#: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.
+EGRESS_NODES_AGAINST_PERCENT = _bounded("EGRESS_NODES_AGAINST_PERCENT", 50, 50, 90)
+#: After the control plane itself was away, nobody is judged for so long: agents report every 10 s.
+EGRESS_REPAIR_GRACE_SECONDS = _bounded("EGRESS_REPAIR_GRACE_SECONDS", 60, 30, 3_600)
+#: Repair gateways without being asked.
+EGRESS_REPAIR = env.bool("EGRESS_REPAIR", True)
+#: How long a gateway must be dead, and how long sick, before it is repaired.
+EGRESS_REPAIR_DEAD_SECONDS = _bounded("EGRESS_REPAIR_DEAD_SECONDS", 30, 10, 3_600)
+EGRESS_REPAIR_SICK_SECONDS = _bounded("EGRESS_REPAIR_SICK_SECONDS", 300, 60, 86_400)
+#: The pause after a step that didn't help; it doubles with each, up to an hour.
+EGRESS_REPAIR_PAUSE_SECONDS = _bounded("EGRESS_REPAIR_PAUSE_SECONDS", 60, 10, 3_600)
+#: How often each step is taken within so many hours. A replacement costs the customer an address.
+EGRESS_REPAIR_POWER_CYCLES = _bounded("EGRESS_REPAIR_POWER_CYCLES", 1, 0, 5)
+EGRESS_REPAIR_REBUILDS = _bounded("EGRESS_REPAIR_REBUILDS", 2, 0, 5)
+EGRESS_REPAIR_REPLACEMENTS = _bounded("EGRESS_REPAIR_REPLACEMENTS", 2, 0, 5)
+EGRESS_REPAIR_WINDOW_HOURS = _bounded("EGRESS_REPAIR_WINDOW_HOURS", 24, 1, 168)
+#: If more gateways of a cluster are bad than this share and than this number, repair stops there.
+EGRESS_REPAIR_BAD_PERCENT = _bounded("EGRESS_REPAIR_BAD_PERCENT", 20, 5, 50)
+EGRESS_REPAIR_BAD_MINIMUM = _bounded("EGRESS_REPAIR_BAD_MINIMUM", 2, 1, 20)
+#: A pair that has been without its second gateway for this long is told to its team by mail.
+EGRESS_TELL_DEGRADED_SECONDS = env.int("EGRESS_TELL_DEGRADED_SECONDS", 600)
+#: So long nodes' pivots (billing's evidence of outages) and notifications are kept.
+EGRESS_TOLD_KEPT_DAYS = env.int("EGRESS_TOLD_KEPT_DAYS", 400)
+#: Where mails go, such as smtp+tls://user:password@mail.example:587; without one, into files that nobody is sent.
+vars().update(env.email_url("EMAIL_URL", f"filemail:///{STATE_DIR / 'mails'}"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("MAIL_FROM", "Sluicegate <sluicegate@localhost>")
+#: Where people reach the pages: links in mails begin with it.
+PORTAL_URL = env.str("SLUICEGATE_PORTAL_URL", "http://localhost:8000").rstrip("/")
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise

@@ -203,6 +203,7 @@ class Stack:
             "DIGITALOCEAN_CA_FILE": str(tls.ca),
             "SLUICEGATE_AGENT_API_URL": f"https://{CONTROL_PLANE_ADDRESS}",
             "SLUICEGATE_AGENT_API_CA_FILE": str(tls.ca),
+            "SLUICEGATE_PORTAL_URL": f"http://localhost:{self.port}",
             "SLUICEGATE_SIMULATED": self._simulated,
             "ALLOWED_HOSTS": f"localhost,127.0.0.1,{CONTROL_PLANE_ADDRESS}",
             **self._settings,

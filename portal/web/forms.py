@@ -8,6 +8,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.core.exceptions import ValidationError
 
 from egress.control.models import App
+from egress.control.models_told import OnOutage
 from portal.accounts.backends import wait_seconds
 
 
@@ -47,3 +48,12 @@ class DisableForm(forms.Form):
         if name != self.app.name:
             raise forms.ValidationError(f"That isn't the app's name. Type {self.app.name}, exactly so.")
         return name
+
+
+class OutageForm(forms.Form):
+    """Where new connections go while both gateways are down."""
+
+    on_outage = forms.ChoiceField(
+        choices=OnOutage.choices,
+        error_messages={"required": "Choose one of the two.", "invalid_choice": "Choose one of the two."},
+    )

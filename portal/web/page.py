@@ -77,7 +77,7 @@ def app_page(app: App, user: User) -> AppPage:
         may_change=allowed,
         changes_wait=waits,
         look_again_seconds=BUSY_SECONDS if view.busy else CALM_SECONDS if view.status else 0,
-        digest=hashlib.sha256(repr((view, allowed, waits)).encode()).hexdigest()[:16],
+        digest=hashlib.sha256(repr((view, str(app.on_outage), allowed, waits)).encode()).hexdigest()[:16],
     )
 
 

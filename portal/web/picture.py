@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from egress.control.fare import State as Fare
 from egress.control.models import AssignmentStatus
+from egress.control.models_told import OnOutage
 from egress.control.selectors import DedicatedIp, EgressView, NodeView
 
 from .layout import Box, Layout
@@ -110,7 +112,7 @@ def in_use(view: EgressView, node: NodeView) -> int | None:
 
     A node whose own gateway is down has moved to the other one.
     """
-    usable = [ip.slot for ip in view.ips if serves(ip)]
+    usable = [ip.slot for ip in view.ips if serves(view, ip)]
     if node.slot is None or not usable:
         return None
     return node.slot if node.slot in usable else usable[0]
@@ -136,8 +138,9 @@ def hidden_nodes(view: EgressView) -> str:
 
 
 def blocked(view: EgressView) -> bool:
-    """Say whether nothing gets out: traffic belongs to the pair, and neither gateway can carry it."""
-    return view.status == AssignmentStatus.ACTIVE and not any(map(serves, view.ips))
+    """Say whether nothing gets out: traffic belongs to the pair, neither gateway can carry it, and that was chosen."""
+    out = view.condition is not None and view.condition.state == Fare.OUTAGE
+    return out and view.app.on_outage == OnOutage.REJECT
 
 
 def _gateway_in_words(view: EgressView, slot: int) -> str:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from egress.control.fare import Condition
+from egress.control.fare import State as Fare
 from egress.control.models import AssignmentStatus, GatewayStatus, Health
 from egress.control.overview import EgressOverview
 from egress.control.selectors import DedicatedIp, EgressView
@@ -25,6 +27,12 @@ class State:
     tone: Tone
     label: str
     sentence: str = ""
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """The sentence in two: its first, which says what is the matter, and what follows."""
+        first, dot, rest = self.sentence.partition(". ")
+        return first + dot.rstrip(), rest
 
 
 #: A sentence names at most so many nodes.
@@ -59,8 +67,10 @@ def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
     if view.uncovered_nodes and view.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}:
         return _uncovered(view.uncovered_nodes)
+    if view.condition is not None and view.condition.state != Fare.WHOLE:
+        return _active(view.condition)
     if view.status == AssignmentStatus.ACTIVE:
-        return _active(view)
+        return ACTIVE
     if view.status in {"", AssignmentStatus.RELEASED}:
         return OFF
     return _BY_STATUS[AssignmentStatus(view.status)]
@@ -78,27 +88,24 @@ def _uncovered(nodes: tuple[str, ...]) -> State:
     )
 
 
-def serves(ip: DedicatedIp) -> bool:
-    """Say whether a gateway of an active pair takes new connections, as far as is known."""
-    return ip.provisioning_status == GatewayStatus.READY and ip.health != Health.UNHEALTHY
+def serves(view: EgressView, ip: DedicatedIp) -> bool:
+    """Say whether a gateway of a pair takes new connections, as far as is known."""
+    out = view.condition is not None and view.condition.state == Fare.OUTAGE
+    return ip.provisioning_status == GatewayStatus.READY and ip.health != Health.UNHEALTHY and not out
 
 
-def _active(view: EgressView | EgressOverview) -> State:
-    failed = [ip for ip in view.ips if ip.health == Health.UNHEALTHY or ip.provisioning_status == GatewayStatus.ERROR]
-    if not any(map(serves, view.ips)):
-        sentence = "Neither gateway answers. Traffic is rejected, not sent from shared addresses."
-        return State(tone=Tone.BAD, label="Both gateways down", sentence=sentence + _lost(view))
-    if not failed:
-        return ACTIVE
-    names = " and ".join(f"Gateway {ip.gateway}" for ip in failed)
-    sentence = f"{names} is down. New connections use the other one."
-    return State(tone=Tone.WARN, label=f"{names} down", sentence=sentence + _lost(view))
-
-
-def _lost(view: EgressView | EgressOverview) -> str:
-    """Say which addresses are the app's no more: whoever gets them next is let in by firewalls that keep them."""
-    gone = " and ".join(ip.ip for ip in view.ips if ip.lost and ip.ip)
-    return f" {gone} is lost with its server and may become a stranger's: take it out of firewalls." if gone else ""
+def _active(condition: Condition) -> State:
+    """Put a pair's condition into one word; its sentence is the condition's own."""
+    names = " and ".join(f"Gateway {name}" for name in condition.gateways)
+    label, tone = {
+        Fare.MAINTENANCE: (f"{names} in maintenance", Tone.BUSY),
+        Fare.DEGRADED: (f"{names} down", Tone.WARN),
+        Fare.OUTAGE: ("Both gateways down", Tone.BAD),
+        Fare.UNKNOWN: ("Not heard of", Tone.WARN),
+    }[condition.state]
+    if condition.state == Fare.DEGRADED and condition.nodes_out:
+        label, tone = "Not on all nodes", Tone.BAD
+    return State(tone=tone, label=label, sentence=condition.message)
 
 
 _SETTING_UP = {

@@ -13,6 +13,9 @@ urlpatterns = [
     path("apps/<uuid:app_id>/egress/enable/", views.enable, name="enable"),
     path("apps/<uuid:app_id>/egress/disable/", views.disable, name="disable"),
     path("apps/<uuid:app_id>/egress/retry/", views.retry, name="retry"),
+    path("apps/<uuid:app_id>/egress/outage/", views.outage, name="outage"),
+    path("notifications/", views.notifications, name="notifications"),
+    path("notifications/<int:notification_id>/seen/", views.seen, name="seen"),
     path(
         "login/",
         LoginView.as_view(authentication_form=LogInForm, redirect_authenticated_user=True),

@@ -1,23 +1,27 @@
 """The pages: each parses, calls one service or selector, and renders."""
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpResponse
-from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from egress.control.models import App
+from egress.control.models_told import OnOutage
 from egress.control.overview import egress_overviews
 from egress.control.selectors import apps_of, egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry
+from egress.control.services import egress_disable, egress_enable, egress_retry, may_switch, outage_choose
+from egress.control.told.notices import notification_seen, notifications_of
 
-from .forms import DisableForm
+from .forms import DisableForm, OutageForm
 from .guards import PageRequest, logged_in, may_change, of_app
 from .page import app_page
 from .pricing import current_price
 from .rows import teams_of
 
 APPS_PER_PAGE = 50
+NOTIFICATIONS_PER_PAGE = 20
 NO_CONTENT = 204
 
 
@@ -84,3 +88,35 @@ def retry(request: PageRequest, app: App) -> HttpResponse:
     if request.method == "POST":
         egress_retry(app=app, actor=request.user)
     return redirect("web:app", app.pk)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@of_app
+@may_change
+def outage(request: PageRequest, app: App) -> HttpResponse:
+    """Show both choices for when both gateways are down, with what follows from each; on POST choose."""
+    form = OutageForm(request.POST if request.method == "POST" else None, initial={"on_outage": app.on_outage})
+    if form.is_valid():
+        outage_choose(app=app, actor=request.user, on_outage=OnOutage(form.cleaned_data["on_outage"]))
+        return redirect("web:app", app.pk)
+    template = "web/_outage_form.html" if request.htmx else "web/outage.html"
+    return render(request, template, {"section": "apps", "app": app, "form": form})
+
+
+@require_safe
+@logged_in
+def notifications(request: PageRequest) -> HttpResponse:
+    """List what the user's teams were told, newest first."""
+    page = Paginator(notifications_of(request.user), NOTIFICATIONS_PER_PAGE).get_page(request.GET.get("page"))
+    return render(request, "web/notifications.html", {"section": "notifications", "page": page})
+
+
+@require_POST
+@logged_in
+def seen(request: PageRequest, notification_id: int) -> HttpResponse:
+    """Note that somebody dealt with a notification."""
+    notification = get_object_or_404(notifications_of(request.user), pk=notification_id)
+    if not may_switch(app=notification.app, actor=request.user):
+        raise PermissionDenied
+    notification_seen(notification=notification, actor=request.user)
+    return redirect("web:app", notification.app_id)

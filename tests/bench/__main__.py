@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import distribution, measures, record, reliability
+from tests.bench import distribution, measures, pivots, record, reliability
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
 from tests.engines.servers import why_no_postgresql
+from tests.machine import no_namespaces
 
 APPS = ("shop-api", "mail-worker", "docs-site")
 REST_SECONDS = 60
@@ -103,10 +104,16 @@ def ends(rounds: int, pairs: int, calm_seconds: float) -> tuple[dict[str, Any], 
     return {"seed": seed, **figures}, reliability.verdicts(figures)
 
 
+def pivoting(rounds: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure what pivots and probes cost a node; returns their figures and verdicts."""
+    figures = pivots.measure(rounds)
+    return figures, pivots.verdicts(figures)
+
+
 def main() -> int:
     """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--only", choices=("main-job", "distribution", "reliability"))
+    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability"))
     parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
@@ -119,6 +126,7 @@ def main() -> int:
         "main-job": (missing(), lambda: main_job(arguments.rounds)),
         "distribution": (why_no_postgresql(), lambda: route_changes(arguments.agents, arguments.toggles)),
         "reliability": (missing(), lambda: ends(arguments.faults, arguments.pairs, arguments.calm_seconds)),
+        "pivots": (no_namespaces(), lambda: pivoting(arguments.rounds)),
     }
     code = 0
     for name, (reason, bench) in benches.items():

@@ -15,10 +15,12 @@ from egress.control import clock, health, provider_access
 from egress.control.attention import any_of, gateway_concerns
 from egress.control.errors import EgressError
 from egress.control.inventory import tidy
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
+from egress.control.models_rollouts import Maintenance
 from egress.control.reconcile.loop import reconcile
 from egress.control.selectors import egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
+from egress.control.services import egress_disable, egress_enable, egress_retry
 from egress.control.waiting import stuck_deletion
 from egress.lab.cloud.faults import DROPLET_FAULTS, FaultKind
 from egress.lab.cloud.state import CloudLayout
@@ -62,6 +64,9 @@ class Plant:
         """Let the agents of all machines that run do what they do every few seconds."""
         for gateway in self.fleet.gateways():
             if gateway.public_address and self.lab.hypervisor.is_up(int(gateway.server_id)):
+                # Whatever is done to a machine that is up in the end, it boots.
+                boots = sum(machine == int(gateway.server_id) for _, machine in self.lab.hypervisor.calls)
+                self.fleet.boots[str(gateway.pk)] = boots
                 try:
                     self.fleet.boot(gateway)
                 except EgressError:
@@ -92,8 +97,8 @@ class Plant:
         egress_disable(app=self.fleet.app, actor=self.fleet.user)
         return self.settle()
 
-    def rebuild(self) -> Assignment:
-        gateway_rebuild(gateway=self.fleet.gateways()[0], actor=self.fleet.user)
+    def maintain(self, kind: Maintenance) -> Assignment:
+        gateway_maintain(gateway=self.fleet.gateways()[0], kind=kind, actor=self.fleet.user)
         return self.settle()
 
     def strike(self, fault: str, gateway: Gateway) -> None:
@@ -305,8 +310,8 @@ def test_a_droplet_that_the_cloud_never_deletes_is_shown_and_asked_for_slowly_wh
     plant.check_active()
 
 
-#: (fault, its options, whether the rebuild is given up)
-REBUILDS: list[tuple[str, Options, bool]] = [
+#: (fault, its options, whether the maintenance is given up)
+ACTIONS: list[tuple[str, Options, bool]] = [
     ("rate_limited", {}, False),
     ("failed_before", {}, False),
     ("failed_after", {}, False),
@@ -315,26 +320,30 @@ REBUILDS: list[tuple[str, Options, bool]] = [
     ("late", {"delay_seconds": 0.2}, False),
     ("slow_work", {"delay_seconds": 0.3}, False),
     ("stuck", {}, False),
-    ("dead_boot", {}, True),
     ("token_refused", {}, True),
 ]
+#: Only a rebuild boots with user data that may be spoilt.
+REBUILDS = [("dead_boot", {}, True), *ACTIONS]
+BY_KIND = [(*row, Maintenance.REBUILD) for row in REBUILDS]
+BY_KIND += [(*row, kind) for kind in (Maintenance.REBOOT, Maintenance.POWER_CYCLE) for row in ACTIONS]
 
 
-@pytest.mark.parametrize(("fault", "options", "given_up"), thorough(REBUILDS), ids=label)
-def test_a_fault_at_a_rebuild_leaves_the_pair_active_and_the_gateway_ready_or_to_be_rebuilt_again(
+@pytest.mark.parametrize(("fault", "options", "given_up", "kind"), thorough(BY_KIND, {"failed_after"}), ids=label)
+def test_a_fault_at_maintenance_leaves_the_pair_active_and_the_gateway_ready_or_to_be_mended_again(
     plant: Plant,
     fault: str,
     options: Options,
     given_up: bool,  # noqa: FBT001 - a parameter
+    kind: Maintenance,
 ) -> None:
     plant.enable()
     before = [(gateway.pk, gateway.server_id, gateway.public_address) for gateway in plant.fleet.gateways()]
     plant.lab.faults.inject(fault, "action", **options)
-    plant.rebuild()
+    plant.maintain(kind)
     if given_up:
         assert plant.assignment.status == AssignmentStatus.ACTIVE
         assert [gateway.provisioning_status for gateway in plant.fleet.gateways()] == ["error", "ready"]
-        plant.rebuild()
+        plant.maintain(kind)
     plant.check_active()
     assert [(gateway.pk, gateway.server_id, gateway.public_address) for gateway in plant.fleet.gateways()] == before
 

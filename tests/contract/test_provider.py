@@ -149,6 +149,7 @@ def test_deleting_twice_is_no_error(lab: CloudLab, provider: DigitalOcean) -> No
 def test_what_does_not_exist_is_not_found(provider: DigitalOcean) -> None:
     calls: list[Callable[[], object]] = [
         lambda: provider.get("1"),
+        lambda: provider.reboot("1"),
         lambda: provider.power_cycle("1"),
         lambda: provider.power_off("1"),
         lambda: provider.power_on("1"),
@@ -162,7 +163,13 @@ def test_what_does_not_exist_is_not_found(provider: DigitalOcean) -> None:
 
 @pytest.mark.parametrize(
     ("action", "status"),
-    [("power_off", "off"), ("power_on", "active"), ("power_cycle", "active"), ("rebuild", "active")],
+    [
+        ("power_off", "off"),
+        ("power_on", "active"),
+        ("power_cycle", "active"),
+        ("reboot", "active"),
+        ("rebuild", "active"),
+    ],
 )
 def test_actions_run_to_their_end_and_keep_the_addresses(
     lab: CloudLab, provider: DigitalOcean, action: str, status: str
@@ -179,6 +186,24 @@ def test_actions_run_to_their_end_and_keep_the_addresses(
     assert after.status == status
     assert (after.public_address, after.private_address) == (before.public_address, before.private_address)
     assert lab.hypervisor.calls[-1] == (action, int(server_id))
+
+
+@pytest.mark.parametrize("image", ["ubuntu-22-04-x64", "112929454"])
+def test_an_image_is_known_by_slug_or_number_with_its_regions(provider: DigitalOcean, image: str) -> None:
+    assert "nyc3" in provider.image_regions(image)
+
+
+@pytest.mark.parametrize("image", ["ubuntu-99-x64", "999"])
+def test_an_unknown_image_is_not_found(provider: DigitalOcean, image: str) -> None:
+    with pytest.raises(NotFound):
+        provider.image_regions(image)
+
+
+@pytest.mark.parametrize("image", ["", "../account", "a b", "x" * 101])
+def test_what_can_not_be_an_image_reaches_nobody(lab: CloudLab, provider: DigitalOcean, image: str) -> None:
+    with pytest.raises(Rejected):
+        provider.image_regions(image)
+    assert lab.exchanges == []
 
 
 def test_an_action_in_progress_is_seen_and_makes_others_wait(lab: CloudLab, provider: DigitalOcean) -> None:

@@ -22,8 +22,8 @@ class Load:
     earlier flow, for every router and for us.
     """
 
-    def __init__(self, system: System, node: str, kind: str) -> None:
-        self._system, self._node, self._kind = system, node, kind
+    def __init__(self, system: System, node: str, kind: str, *, app: str = APP) -> None:
+        self._system, self._node, self._kind, self._app = system, node, kind, app
         self._stopped = threading.Event()
         self.answers: list[dict[str, object]] = []
         self._thread = threading.Thread(target=self._run)
@@ -34,7 +34,7 @@ class Load:
             if self._stopped.is_set():
                 return
             self.answers += self._system.lab.requests(
-                APP, node=self._node, kind=self._kind, count=BATCH, interval_seconds=0.02, first_port=first_port
+                self._app, node=self._node, kind=self._kind, count=BATCH, interval_seconds=0.02, first_port=first_port
             )
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Every parser that meets a network, a disk or the plugin: whatever comes, it is read, or refused in the agreed way.
 
-The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider.
+The kernel is trusted: what netlink and nft answer isn't here. The provider's answers are in unit/provider,
+requests for agents' metrics in unit/wire/test_scrape.
 """
 
 import contextlib
@@ -21,15 +22,18 @@ from hypothesis import strategies as st
 from egress.cni import plugin
 from egress.cni.conflist import ConflistError, conflist_with_plugin, parse_conflist
 from egress.gateway import config as gateway_config
+from egress.gateway import echo
 from egress.gateway.state import Store
 from egress.netkit import memory
 from egress.node import cni_protocol
 from egress.node.config import ConfigError, read_config
 from egress.node.containers import parse_entry
+from egress.node.pivots import Choice, PivotLog
 from egress.node.state import State
 from egress.wire import messages, probe
 from egress.wire.codec import WireError, decode, encode
 from egress.wire.tokens import Tokens
+from tests.netns.hostile import frames
 from tests.unit.node.rig import ptp_result, route, table
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -72,7 +76,7 @@ WHOLE = {
 
 def test_no_message_is_left_out() -> None:
     here = {value for value in vars(messages).values() if isinstance(value, type) and hasattr(value, "__slots__")}
-    parts = {messages.ClusterSettings, messages.Route, messages.RouteGateway}
+    parts = {messages.ClusterSettings, messages.Probing, messages.Route, messages.RouteGateway, messages.Pivot}
     assert {kind for kind in here if kind.__module__ == messages.__name__} - parts <= set(KINDS)
 
 
@@ -190,6 +194,25 @@ def test_no_secret_shows_in_a_messages_repr() -> None:
         ),
     ]
     assert "canary" not in repr(shown)
+
+
+# --- what comes back from the internet -------------------------------------------------------------------------------
+
+
+@QUICK
+@given(st.binary(max_size=120), st.integers(0, 255))
+def test_any_packet_is_an_echo_reply_or_nothing(packet: bytes, first: int) -> None:
+    for each in (packet, bytes([first]) + packet, b"\x45" + packet[:19].ljust(19, b"\0") + packet):
+        answer = echo.read_answer(each)
+        assert answer is None or (each[(each[0] & 0xF) * 4] == 0 and each.endswith(answer[1]))
+
+
+def test_a_question_of_the_gateways_own_is_no_answer_and_bears_a_right_checksum() -> None:
+    question = echo.request(b"\xff" * 16, 65_535)
+    assert frames.checksum(question) == 0
+    packet = frames.ip("203.0.113.7", "1.1.1.1", frames.ICMP, question)
+    assert echo.read_answer(packet) is None
+    assert echo.read_answer(packet[:20] + b"\0" + packet[21:]) == ("203.0.113.7", b"\xff" * 16)
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
@@ -410,7 +433,7 @@ FILES = BYTES | st.builds(lambda value: json.dumps(value).encode(), JSON)
 
 def damage_node(directory: Path, content: bytes) -> None:
     """Damage each file in turn, then all of them: what was listed waits, whatever is left."""
-    names = ("routes.json", "credential.json", "namespaces")
+    names = ("routes.json", "credential.json", "namespaces", "verdicts.json")
     for damaged in [(name,) for name in names] + [names]:
         first = State(directory)
         first.save_table(table(route("shop")))
@@ -419,6 +442,7 @@ def damage_node(directory: Path, content: bytes) -> None:
             (directory / name).write_bytes(content)
         second = State(directory)
         second.close()
+        assert set(second.verdicts()) <= {"gw"}
         assert second.must_wait("shop"), damaged
         for name in damaged:
             (directory / name).unlink(missing_ok=True)
@@ -441,7 +465,20 @@ def test_any_file_of_a_gateways_state_is_read_or_done_without(folder: Path, cont
     assert store.credential() is None or isinstance(store.credential(), Tokens)
 
 
-PARTS: dict[str, Any] = {"marks": {}, "addresses": {}, "active": [], "earlier": {}}
+@QUICK
+@given(FILES | st.builds(lambda value: json.dumps({"number": 7, "untold": value}).encode(), JSON))
+def test_any_notes_of_pivots_are_read_or_done_without_and_numbers_go_on(folder: Path, content: bytes) -> None:
+    path = folder / "pivots.json"
+    path.write_bytes(content)
+    log = PivotLog(path, lambda: None, lambda: 1e9)
+    log.note({1: Choice(gateway="")})
+    log.save()
+    numbers = [pivot.number for pivot in log.untold()]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) >= 1
+
+
+PARTS: dict[str, Any] = {"marks": {}, "addresses": {}, "active": [], "earlier": {}, "retired": {}}
 MEMORIES = st.builds(lambda key, value: json.dumps({**PARTS, key: value}).encode(), st.sampled_from([*PARTS]), JSON)
 
 

@@ -32,6 +32,9 @@ COLOURS = {
     "active": "success",
     "ready": "success",
     "healthy": "success",
+    "whole": "success",
+    "degraded": "warning",
+    "down": "danger",
     "live": "success",
     "error": "danger",
     "unhealthy": "danger",
@@ -46,6 +49,13 @@ COLOURS = {
     "releasing": "warning",
     "deleting": "warning",
     "maintenance": "warning",
+    "checking": "info",
+    "running": "info",
+    "paused": "warning",
+    "stopped": "danger",
+    "done": "success",
+    "aborted": "primary",
+    "refused": "danger",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery, Value
+from django.db.models import Count, JSONField, OuterRef, Prefetch, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -21,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from egress.control import clock, services
 from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
+from egress.control.condition import pair_condition
 from egress.control.errors import EgressError
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
 from egress.control.waiting import stuck_deletion, waits_for
@@ -37,6 +38,7 @@ from .base import (
     on_row,
     operator,
 )
+from .upkeep import UpkeepActions
 
 HEX = re.compile("0[xX][0-9a-fA-F]{1,16}")
 
@@ -54,6 +56,15 @@ class HexField(forms.IntegerField):
         return super().to_python(int(text, 16) if HEX.fullmatch(text) else value)
 
 
+class JsonListField(forms.JSONField):
+    """A JSON list; left empty, it is an empty one."""
+
+    def clean(self, value: Any) -> Any:
+        """Never return None, which no column takes."""
+        cleaned = super().clean(value)
+        return [] if cleaned is None else cleaned
+
+
 @admin.register(Cluster)
 class ClusterAdmin(KeepsHistory, ModelAdmin):
     """Clusters: added and edited here; nodes join with the token that the action shows once."""
@@ -64,10 +75,24 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
     readonly_fields = ("epoch", "revision", "clients_revision", "created_at")
     fieldsets: ClassVar[Any] = (
         (None, {"fields": ("name", "region", "vpc_id", "vpc", "local_networks")}),
-        ("Gateways", {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds")}),
+        (
+            "Gateways",
+            {"fields": ("gateway_size", "gateway_image", "flow_deadline_seconds", "internet_targets", "scrapers")},
+        ),
         (
             "Data plane on the nodes",
             {"fields": ("mark_mask", "rule_priority", "table_base", "snat_port_first", "snat_port_last")},
+        ),
+        (
+            "How nodes judge gateways",
+            {
+                "fields": (
+                    "probe_interval_ms",
+                    "probe_misses_to_suspect",
+                    "probe_dead_after_ms",
+                    "probe_hold_down_seconds",
+                )
+            },
         ),
         ("What the control plane counts", {"fields": readonly_fields}),
     )
@@ -87,6 +112,10 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
             "vpc": "VPC network",
             "snat_port_first": "SNAT port first",
             "snat_port_last": "SNAT port last",
+            "probe_interval_ms": "Probe interval, ms",
+            "probe_misses_to_suspect": "Probes missed to be suspect",
+            "probe_dead_after_ms": "Dead after, ms",
+            "probe_hold_down_seconds": "Hold-down, s",
         }
         form = super().get_form(request, obj, change, labels=labels, **kwargs)
         if obj and obj.assignments.exclude(status=AssignmentStatus.RELEASED).exists():
@@ -96,9 +125,11 @@ class ClusterAdmin(KeepsHistory, ModelAdmin):
         return form
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """Show a mask as one."""
+        """Show a mask as one; read an empty field as an empty list."""
         if db_field.name == "mark_mask":
             kwargs |= {"form_class": HexField, "widget": UnfoldAdminTextInputWidget()}
+        elif isinstance(db_field, JSONField):
+            kwargs |= {"form_class": JsonListField, "show_hidden_initial": False}
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Cluster, form: Any, change: bool) -> None:  # noqa: FBT001  # Django's signature
@@ -182,7 +213,7 @@ class AssignmentAttention(AttentionFilter):
 class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     """Assignments: what is stuck and why; retry and disable."""
 
-    list_display = ("app", "team", "cluster", "shown_status", "wish", "lasts", "waits", "attempts", "addresses")
+    list_display = ("app", "team", "cluster", "shown_status", "pair", "wish", "lasts", "waits", "attempts", "addresses")
     list_filter = (AssignmentAttention, "status", "wish", "cluster")
     search_fields = ("app__name", "app__team__name", "gateways__public_address", "gateways__server_id", "=id")
     list_select_related = ("app__team", "cluster")
@@ -206,6 +237,12 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     def shown_status(self, assignment: Assignment) -> str:
         """Show the status in its colour."""
         return assignment.status
+
+    @display(description="Pair", label=COLOURS)
+    def pair(self, assignment: Assignment) -> str:
+        """Show whether both gateways of a pair in use serve; what it waits for says why not."""
+        condition = pair_condition(assignment)
+        return condition.state if condition else ""
 
     @display(description="For", ordering="status_since")
     def lasts(self, assignment: Assignment) -> str:
@@ -266,23 +303,43 @@ class GatewayAttention(AttentionFilter):
 
 
 @admin.register(Gateway)
-class GatewayAdmin(ReadOnlyAdmin[Gateway]):
+class GatewayAdmin(UpkeepActions, ReadOnlyAdmin[Gateway]):
     """Gateways: found by address, server or app."""
 
-    list_display = ("__str__", "shown_status", "shown_health", "public_address", "server_id", "reported_at", "trouble")
+    list_display = (
+        "__str__",
+        "shown_status",
+        "shown_maintenance",
+        "shown_health",
+        "public_address",
+        "server_id",
+        "reported_at",
+        "trouble",
+    )
     list_filter = (GatewayAttention, "provisioning_status", "health", "assignment__cluster")
     search_fields = ("assignment__app__name", "=public_address", "=private_address", "=server_id", "=id")
     list_select_related = ("assignment__app",)
     #: The command line wants its id.
-    shown_first: ClassVar[tuple[str, ...]] = ("id", "assignment", "slot", "provisioning_status", "health", "trouble")
+    shown_first: ClassVar[tuple[str, ...]] = (
+        "id",
+        "assignment",
+        "slot",
+        "provisioning_status",
+        "maintenance",
+        "health",
+        "trouble",
+    )
     inlines = (EventInline,)
-    actions = ("rebuild",)
-    actions_detail = ("rebuild_this",)
 
     @display(description="Status", ordering="provisioning_status", label=COLOURS)
     def shown_status(self, gateway: Gateway) -> str:
         """Show what we did, in its colour."""
         return gateway.provisioning_status
+
+    @display(description="For")
+    def shown_maintenance(self, gateway: Gateway) -> str:
+        """Say what it is drained or in maintenance for."""
+        return gateway.get_maintenance_display() or "-"
 
     @display(description="Health", ordering="health", label=COLOURS)
     def shown_health(self, gateway: Gateway) -> str:
@@ -292,31 +349,7 @@ class GatewayAdmin(ReadOnlyAdmin[Gateway]):
     @display(description="Trouble")
     def trouble(self, gateway: Gateway) -> str:
         """Say what it lacks, by its own word or ours."""
-        return stuck_deletion(gateway) or gateway.detail or "-"
-
-    @action(description="Rebuild (keeps the address)", permissions=["operate"])
-    def rebuild(self, request: HttpRequest, queryset: QuerySet[Gateway]) -> HttpResponse | None:
-        """Rebuild, once it is confirmed."""
-        ask = confirmed(self, request, queryset, action="rebuild", question=_REBUILD)
-        if ask is None:
-            each(self, request, queryset, _rebuild(request), _REBUILT)
-        return ask
-
-    @action(description="Rebuild", permissions=["operate"], url_path="rebuild", variant=ActionVariant.DANGER)
-    def rebuild_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Rebuild, from its own page."""
-        return on_row(self, request, object_id, question=_REBUILD, service=_rebuild(request), done=_REBUILT)
-
-
-_REBUILT = "is rebuilt once its connections ended"
-_REBUILD = (
-    "Rebuild from a fresh image? Its addresses stay; new connections take the other gateway meanwhile, present ones"
-    " end or are cut at the cluster's deadline."
-)
-
-
-def _rebuild(request: HttpRequest) -> Callable[[Gateway], object]:
-    return lambda gateway: services.gateway_rebuild(gateway=gateway, actor=operator(request))
+        return stuck_deletion(gateway) or gateway.finding_reason or gateway.detail or "-"
 
 
 class EventAttention(AttentionFilter):

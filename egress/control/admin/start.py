@@ -19,10 +19,14 @@ from egress.control.attention import (
     gateway_concerns,
     installation_concerns,
     node_concerns,
+    repair_concerns,
+    rollout_concerns,
     stray_concerns,
 )
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Node, NodeStatus
 from egress.control.models_installation import Installation, StrayServer
+from egress.control.models_repair import ClusterRepair
+from egress.control.models_rollouts import UNDER_WAY, Rollout
 
 ROWS_SHOWN = 8
 
@@ -104,6 +108,13 @@ def _kinds() -> dict[type[Model], _Kind]:
             since="Last report",
             column="reported_at",
         ),
+        Rollout: _Kind(
+            alive=Q(status__in=UNDER_WAY),
+            concerns=rollout_concerns(),
+            describe=_rollout,
+            since="Since",
+            column="created_at",
+        ),
         StrayServer: _Kind(
             alive=Q(),
             concerns=stray_concerns(),
@@ -118,6 +129,13 @@ def _kinds() -> dict[type[Model], _Kind]:
             since="At",
             column="at",
             title="security events",
+        ),
+        ClusterRepair: _Kind(
+            alive=Q(),
+            concerns=repair_concerns(),
+            describe=_repair,
+            since="Since",
+            column="stopped_at",
         ),
         Installation: _Kind(
             alive=Q(),
@@ -168,6 +186,10 @@ def _gateway(page: Any, row: Gateway) -> tuple[str, datetime | None]:
     return f"{row.provisioning_status}, {row.health}: {page.trouble(row)}", row.reported_at
 
 
+def _rollout(page: Any, row: Rollout) -> tuple[str, datetime | None]:
+    return f"{page.done(row)} gateways done: {row.reason}", row.created_at
+
+
 def _stray(page: Any, row: StrayServer) -> tuple[str, datetime | None]:
     return f"no row knows it; made for {page.made_for(row)}; order: {page.order(row)}", row.found_at
 
@@ -176,6 +198,11 @@ def _event(page: Any, row: Event) -> tuple[str, datetime | None]:
     del page
     about = row.gateway or row.node
     return (f"{about}: " if about else "") + row.reason, row.at
+
+
+def _repair(page: Any, row: ClusterRepair) -> tuple[str, datetime | None]:
+    del page
+    return row.reason, row.stopped_at
 
 
 def _installation(page: Any, row: Installation) -> tuple[str, datetime | None]:

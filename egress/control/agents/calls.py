@@ -6,6 +6,7 @@ import ipaddress
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max
 
@@ -13,6 +14,7 @@ from egress.control import clock, events, installation
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.health import observe_gateway, observe_node
 from egress.control.models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
+from egress.control.told import pivots
 from egress.control.wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 from egress.wire.messages import (
     Done,
@@ -25,12 +27,20 @@ from egress.wire.messages import (
     NodeJoined,
     NodeReport,
 )
+from egress.wire.scrape import token_digest
 from portal.accounts.models import token_hash
 
 from . import credentials
 
 #: What of a node's report is kept as it came.
-_REPORTED = ("boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways")
+_REPORTED = (
+    "boot_id", "agent_version", "dataplane", "detail", "containers", "in_doubt", "flows", "gateways", "reasons",
+)  # fmt: skip
+#: And what of a gateway's.
+_SAID = (
+    "boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out", "link", "internet", "targets",
+    "conntrack_entries", "conntrack_limit", "snat_ports_worst",
+)  # fmt: skip
 _GONE = (GatewayStatus.DELETING, GatewayStatus.DELETED)
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
@@ -90,6 +100,7 @@ def node_report(*, token: str, message: NodeReport) -> Done:
     with transaction.atomic():
         node.save(update_fields=[*_REPORTED, "reported_at"])
         observe_node(node)
+        pivots.keep(node, message.pivots)
         if _lets_others_go_on(before, node):
             wake_waiting(node.cluster_id, up_to_revision=node.applied_revision)
     return Done()
@@ -200,7 +211,7 @@ def gateway_acknowledge(*, token: str, message: GatewaySyncRequest) -> Gateway:
 
 
 def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
-    """Return whose packets the gateway forwards.
+    """Return whose packets the gateway forwards, and whom it asks whether it has internet.
 
     Raises Unauthorized, also when it was given up while it waited, and StandsStill when it must keep what it has.
     """
@@ -215,6 +226,11 @@ def gateway_clients(*, token: str, message: GatewaySyncRequest) -> GatewaySync:
         vpc=cluster.vpc,
         # An address that a new node inherited counts once.
         clients=tuple(dict.fromkeys(live.values_list("private_address", flat=True))),
+        targets=tuple(cluster.internet_targets),
+        scrapers=tuple(cluster.scrapers),
+        scrape_digest=token_digest(settings.METRICS_TOKEN) if settings.METRICS_TOKEN and cluster.scrapers else "",
+        app=str(gateway.assignment.app_id),
+        slot=gateway.slot,
         probe_key=cluster.probe_key,
         credential=credentials.offer(gateway),
     )
@@ -224,12 +240,11 @@ def gateway_report(*, token: str, message: GatewayReport) -> Done:
     """Keep what a gateway sees of itself, and wake its assignment when it begins to forward. Raises Unauthorized."""
     gateway = _gateway(token)
     begins = message.forwarding and not gateway.forwarding
-    for name in ("boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out"):
+    for name in _SAID:
         setattr(gateway, name, getattr(message, name))
     gateway.reported_at = clock.now()
-    fields = ["boot_id", "agent_version", "forwarding", "detail", "flows", "bytes_out", "reported_at"]
     with transaction.atomic():
-        gateway.save(update_fields=fields)
+        gateway.save(update_fields=[*_SAID, "reported_at"])
         recovered = gateway.health != "healthy"
         observe_gateway(gateway)
         if begins or recovered:

@@ -72,6 +72,7 @@ def tidy() -> None:
     used = _used()
     findings = sort_out((server for server in servers if server.id not in used), known)
     quarantine.keep(findings.strays)
+    _note_statuses(servers, known)
     _tell_lost(cloud, {server.id for server in servers})
     if installation.why_still():
         return
@@ -82,6 +83,18 @@ def tidy() -> None:
     for stray in quarantine.to_delete():
         if stray.server_id in still_stray and breaker.permit(stray.server_id, STRAY, on=None, reason=str(stray)):
             _delete(cloud, stray.server_id)
+
+
+def _note_statuses(servers: Iterable[Server], gateways: Mapping[UUID, Gateway]) -> None:
+    """Keep what the provider says of each gateway's power; nodes are told of one that is off and silent."""
+    for server in servers:
+        owner = naming.gateway_of(server.tags)
+        gateway = gateways.get(owner) if owner else None
+        if gateway and gateway.server_id == server.id and gateway.server_status != server.status:
+            with transaction.atomic():
+                Gateway.objects.filter(pk=gateway.pk, server_id=server.id).update(server_status=server.status)
+                if "off" in {gateway.server_status, server.status}:
+                    wake([gateway.assignment_id])
 
 
 def _used() -> set[str]:
@@ -131,7 +144,13 @@ def _fail(gateway: Gateway, reason: str) -> None:
     try:
         with transaction.atomic():
             gateway_transition(
-                gateway=gateway, to=GatewayStatus.ERROR, reason=f"{lost}: {reason}", detail=LOST, forwarding=False
+                gateway=gateway,
+                to=GatewayStatus.ERROR,
+                reason=f"{lost}: {reason}",
+                detail=LOST,
+                forwarding=False,
+                maintenance="",
+                action_id="",
             )
             events.record(Event.Kind.PROVIDER, "provider.lost", on=gateway, old=gateway.server_id, reason=lost)
             wake([gateway.assignment_id])

@@ -9,6 +9,7 @@ from django.conf import settings
 from egress.control import clock, distribution
 from egress.control.health import gateway_health
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, Health, Node, Placement, Wish
+from egress.control.models_rollouts import Maintenance
 from egress.control.selectors import carries, has_applied, live_nodes
 
 from .plan import Facts, GatewayFacts, NodeFacts
@@ -19,13 +20,12 @@ def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:
     now = clock.now()
     gateways = list(assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED))
     flows = [(node, _flows(node, assignment)) for node in live_nodes(assignment.cluster_id)]
-    reports = [reported for _, reported in flows]
     return Facts(
         now=now,
         wish=Wish(assignment.wish),
         status=AssignmentStatus(assignment.status),
         since=assignment.status_since,
-        gateways=tuple(_gateway(gateway, assignment, reports, now) for gateway in gateways),
+        gateways=tuple(_gateway(gateway, assignment, flows, now) for gateway in gateways),
         nodes=tuple(_node(node, assignment, reported, gateways) for node, reported in flows),
         targeted=assignment.target_revision is not None,
         placed=assignment.placement != Placement.UNCHECKED,
@@ -44,7 +44,7 @@ def _flows(node: Node, assignment: Assignment) -> dict[str, int] | None:
 
 
 def _gateway(
-    gateway: Gateway, assignment: Assignment, reports: Sequence[dict[str, int] | None], now: datetime
+    gateway: Gateway, assignment: Assignment, flows: Sequence[tuple[Node, dict[str, int] | None]], now: datetime
 ) -> GatewayFacts:
     health = gateway_health(forwarding=gateway.forwarding, reported_at=gateway.reported_at, now=now)
     return GatewayFacts(
@@ -56,9 +56,30 @@ def _gateway(
         forwarding=health == Health.HEALTHY,
         acknowledged=gateway.applied_clients_revision >= assignment.cluster.clients_revision,
         reported_at=gateway.reported_at,
-        flows=_connections(str(gateway.pk), reports),
-        rebuilding=bool(gateway.rebuild_action_id),
+        flows=_connections(str(gateway.pk), [reported for _, reported in flows]),
+        sick=gateway.health == Health.UNHEALTHY,
+        replaced=gateway.maintenance == Maintenance.REPLACE and gateway.provisioning_status == GatewayStatus.ERROR,
+        replaces=gateway.replaces_id,
+        held=gateway.maintenance == Maintenance.HOLD,
+        acting=bool(gateway.action_id),
+        rebooted=bool(gateway.boot_id) and gateway.boot_id != gateway.left_boot_id,
+        seen=_seen(gateway, [node for node, _ in flows], now),
     )
+
+
+def _seen(gateway: Gateway, nodes: Iterable[Node], now: datetime) -> bool:
+    """Say whether at least half of the nodes that probe a gateway see it work, by reports since it boots.
+
+    Half: a fault of the network towards some nodes isn't the gateway's. A node that fell silent has no say.
+    """
+    heard_since = now - timedelta(seconds=settings.EGRESS_SILENCE_SECONDS)
+    told = [
+        (node.gateways[str(gateway.pk)], node.reported_at)
+        for node in nodes
+        if node.reported_at is not None and node.reported_at > heard_since and str(gateway.pk) in node.gateways
+    ]
+    healthy = sum(said == Health.HEALTHY and at > gateway.status_since for said, at in told)
+    return bool(2 * healthy >= len(told))
 
 
 def _connections(gateway_id: str, reports: Sequence[dict[str, int] | None]) -> int | None:

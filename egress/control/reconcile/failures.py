@@ -24,6 +24,7 @@ class TryAgain:
 
 #: Acts that are never given up: a VM that isn't deleted costs money and is somebody's address.
 _DELETIONS = frozenset({Act.BEGIN_DELETE, Act.DELETE})
+_PLACING = frozenset({Act.CHECK_PLACEMENT, Act.TAKE_OVER})
 #: A pair on one host is better than none: the check is soon done without.
 PLACEMENT_ATTEMPTS = 6
 _LASTING = (NoCapacity, AccessRefused, Rejected)
@@ -71,7 +72,7 @@ def verdict(error: ProviderError, act: Act, *, attempts: int, dice: float | None
     if isinstance(error, RateLimited):
         # Many wait for the same moment: they mustn't all come in it.
         return TryAgain(error.retry_after_seconds + backoff_seconds(SPREAD_LIKE_ATTEMPT, dice))
-    most = PLACEMENT_ATTEMPTS if act is Act.CHECK_PLACEMENT else settings.EGRESS_PROVIDER_ATTEMPTS
+    most = PLACEMENT_ATTEMPTS if act in _PLACING else settings.EGRESS_PROVIDER_ATTEMPTS
     if act not in _DELETIONS and (isinstance(error, _LASTING) or attempts >= most):
         return GiveUp()
     return TryAgain(backoff_seconds(attempts, dice))

@@ -22,7 +22,8 @@ from .facts import facts_of
 from .failures import GiveUp, backoff_seconds, counts, trying_message, verdict
 from .lease import Lease, free
 from .plan import POLLS, Act, Step, next_step
-from .steps import Work, give_up, take
+from .steps import give_up, take
+from .work import Work
 
 log = logging.getLogger(__name__)
 

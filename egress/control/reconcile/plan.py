@@ -29,11 +29,15 @@ class Act(Enum):
     FINISH = auto()
     #: Tell the nodes which of an active pair's gateways take new connections.
     ANNOUNCE = auto()
+    #: Begin to make the gateway that is to replace another, and give it that one's slot once it forwards.
+    ADD_SUCCESSOR = auto()
+    TAKE_OVER = auto()
     RESUME = auto()
-    BEGIN_REBUILD = auto()
-    REBUILD = auto()
-    CHECK_REBUILD = auto()
-    FAIL_REBUILD = auto()
+    BEGIN_MAINTENANCE = auto()
+    #: Ask the provider to reboot, power-cycle or rebuild.
+    MAINTAIN = auto()
+    CHECK_MAINTENANCE = auto()
+    FAIL_MAINTENANCE = auto()
     #: Nothing can be done before something else happens, or `wait_seconds` have passed.
     WAIT = auto()
     #: The wish is fulfilled, or a person must do something.
@@ -41,7 +45,7 @@ class Act(Enum):
 
 
 #: These ask the provider and may find nothing new: once in a run is enough.
-POLLS = frozenset({Act.POLL, Act.DELETE, Act.CHECK_REBUILD})
+POLLS = frozenset({Act.POLL, Act.DELETE, Act.CHECK_MAINTENANCE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,20 @@ class GatewayFacts:
     reported_at: datetime | None = None
     #: Connections that nodes have on it, by reports younger than the revision that all applied; None without these.
     flows: int | None = None
-    #: The provider accepted a rebuild that isn't known to have ended.
-    rebuilding: bool = False
+    #: By all views together it can't serve, whatever it says itself.
+    sick: bool = False
+    #: It is out of use until another has taken its slot.
+    replaced: bool = False
+    #: The gateway that it is made to replace: until then it is none of its pair.
+    replaces: UUID | None = None
+    #: It drains only to be kept out of use.
+    held: bool = False
+    #: The provider accepted an action that isn't known to have ended.
+    acting: bool = False
+    #: It is known by a report that this isn't the boot which the maintenance ended.
+    rebooted: bool = True
+    #: Of the nodes that probe it, at least half say that it works, by reports since it boots; or none probes it.
+    seen: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +220,7 @@ def _boot(gateway: GatewayFacts, facts: Facts) -> Step:
 
 def _maintain(facts: Facts) -> Step:
     """Return the next step of an active pair, of which a gateway may be under maintenance."""
-    steps = [_tend(gateway, facts) for gateway in facts.gateways]
+    steps = [_replace(gateway, facts) or _tend(gateway, facts) for gateway in facts.gateways]
     by_urgency = sorted(steps, key=_urgency)
     if not facts.announced and by_urgency[0].act is not Act.RESUME:
         return Step(act=Act.ANNOUNCE)
@@ -216,47 +232,73 @@ def _urgency(step: Step) -> int:
     return {Act.RESUME: 0, Act.WAIT: 2, Act.SETTLED: 3}.get(step.act, 1)
 
 
+def _replace(gateway: GatewayFacts, facts: Facts) -> Step | None:
+    """Return the next step of a gateway that replaces another, is replaced or was; None of any other."""
+    if gateway.replaces:
+        return _succeed(gateway, facts)
+    if gateway.status == GatewayStatus.DELETING:
+        # Whatever uses its address next, no node may take it for this gateway.
+        known = facts.announced and all(node.applied for node in facts.nodes)
+        return _delete(gateway, facts) if known else _wait(FALLBACK_SECONDS)
+    if not gateway.replaced or any(other.replaces == gateway.id for other in facts.gateways):
+        return None
+    return Step(act=Act.ADD_SUCCESSOR, gateway_id=gateway.id)
+
+
+def _succeed(gateway: GatewayFacts, facts: Facts) -> Step:
+    """Unlike at the first boot, the pair carries traffic: only one that forwards for all nodes takes the slot."""
+    step = _raise_gateway(gateway, facts)
+    if step.act is not Act.MARK_READY:
+        return step
+    if gateway.acknowledged:
+        return Step(act=Act.TAKE_OVER, gateway_id=gateway.id)
+    late = facts.now - gateway.since > facts.boot_limit
+    return Step(act=Act.FAIL_BOOT, gateway_id=gateway.id) if late else _wait(FALLBACK_SECONDS)
+
+
 def _tend(gateway: GatewayFacts, facts: Facts) -> Step:
-    """Return the next step of one gateway of an active pair: drain, rebuild, boot."""
+    """Return the next step of one gateway of an active pair: drain, mend, boot."""
     match gateway.status:
         case GatewayStatus.DRAINING if not _peer_serves(gateway, facts):
             # Better two addresses, one of them old, than none.
             return Step(act=Act.RESUME, gateway_id=gateway.id)
         case GatewayStatus.DRAINING:
             left = (gateway.since + facts.flow_deadline - facts.now).total_seconds()
+            if gateway.held:
+                return _wait(FALLBACK_SECONDS)
             if left <= 0 or gateway.flows == 0:
-                return Step(act=Act.BEGIN_REBUILD, gateway_id=gateway.id)
+                return Step(act=Act.BEGIN_MAINTENANCE, gateway_id=gateway.id)
             return _wait(min(left, FALLBACK_SECONDS))
         case GatewayStatus.MAINTENANCE:
-            return _rebuild(gateway, facts)
+            return _mend(gateway, facts)
         case GatewayStatus.BOOTING:
             return _boot_again(gateway, facts)
     return _SETTLED
 
 
-def _rebuild(gateway: GatewayFacts, facts: Facts) -> Step:
-    if not gateway.rebuilding:
-        # What is dead takes nothing away when it is laid anew.
+def _mend(gateway: GatewayFacts, facts: Facts) -> Step:
+    if not gateway.acting:
+        # What is dead takes nothing away when it goes down.
         harmless = _peer_serves(gateway, facts) or not gateway.forwarding
-        return Step(act=Act.REBUILD, gateway_id=gateway.id) if harmless else _wait(FALLBACK_SECONDS)
+        return Step(act=Act.MAINTAIN, gateway_id=gateway.id) if harmless else _wait(FALLBACK_SECONDS)
     if facts.now - gateway.since > facts.boot_limit:
-        return Step(act=Act.FAIL_REBUILD, gateway_id=gateway.id)
+        return Step(act=Act.FAIL_MAINTENANCE, gateway_id=gateway.id)
     if gateway.id in facts.polled:
         return _wait(1.0)
-    return Step(act=Act.CHECK_REBUILD, gateway_id=gateway.id)
+    return Step(act=Act.CHECK_MAINTENANCE, gateway_id=gateway.id)
 
 
 def _boot_again(gateway: GatewayFacts, facts: Facts) -> Step:
     """Unlike at the first boot, the pair carries traffic: only a gateway that forwards for all nodes is ready."""
-    if gateway.forwarding and gateway.acknowledged:
+    if gateway.forwarding and gateway.acknowledged and gateway.rebooted and gateway.seen:
         return Step(act=Act.MARK_READY, gateway_id=gateway.id)
     if facts.now - gateway.since > facts.boot_limit:
-        return Step(act=Act.FAIL_REBUILD, gateway_id=gateway.id)
+        return Step(act=Act.FAIL_MAINTENANCE, gateway_id=gateway.id)
     return _wait(FALLBACK_SECONDS)
 
 
 def _peer_serves(gateway: GatewayFacts, facts: Facts) -> bool:
-    return any(_usable(other) for other in facts.gateways if other.id != gateway.id)
+    return any(_usable(other) and not other.sick for other in facts.gateways if other.slot != gateway.slot)
 
 
 def _drain(facts: Facts) -> Step:

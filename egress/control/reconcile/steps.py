@@ -6,7 +6,6 @@ a gateway in `creating` may have a VM under its tag, one in `deleting` may have 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,46 +18,38 @@ from egress.control.agents import credentials
 from egress.control.agents.enrolment import enrolment_secret, user_data_of
 from egress.control.health import LOST
 from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Health, Placement
+from egress.control.models_health import Finding
+from egress.control.models_repair import IN_PLACE
+from egress.control.models_rollouts import Maintenance
 from egress.control.transitions import assignment_transition, gateway_transition
 from egress.provider.base import NotFound, Provider, ProviderError, Server, ServerSpec, Unavailable
 from portal.accounts.models import token_hash
 
+from . import replacing
 from .failures import stopped_message
-from .lease import Lease
 from .plan import Act, Step
+from .work import FRESH as _FRESH
+from .work import MAX_MOVES, Work
+from .work import VOID as _VOID
 
 log = logging.getLogger(__name__)
 
 #: A provider that says "no such server" this soon after the creation may just not know it everywhere yet.
 SETTLING = timedelta(minutes=1)
-#: How often a gateway is replaced for standing on its peer's host; then a pair on one host is better than none.
-MAX_MOVES = 3
-_REBUILDING = frozenset({Act.REBUILD, Act.CHECK_REBUILD})
-#: What a move forward clears: the failures that came before it.
-_FRESH: dict[str, Any] = {"attempts": 0, "error_code": "", "error_message": ""}
-#: Of a gateway that is given up nothing is believed any more.
-_VOID: dict[str, Any] = {**credentials.VOID, "enrolment_hash": "", "enrolment_until": None}
-#: What is known of a gateway whose system was laid anew: nothing.
+_MENDING = frozenset({Act.MAINTAIN, Act.CHECK_MAINTENANCE})
+#: What is known of a gateway whose system has only just begun: nothing.
 _BLANK: dict[str, Any] = {
-    **credentials.VOID,
-    "rebuild_action_id": "",
+    "action_id": "",
     "applied_clients_revision": 0,
     "boot_id": "",
     "forwarding": False,
     "health": Health.UNKNOWN,
+    "finding": Finding.UNKNOWN,
+    "finding_reason": "",
     "detail": "",
     "flows": 0,
     "reported_at": None,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One assignment under a lease, and the way to the provider, which is opened only when a step needs it."""
-
-    lease: Lease
-    assignment: Assignment
-    open_provider: Callable[[], Provider]
 
 
 def take(step: Step, work: Work) -> None:
@@ -75,10 +66,15 @@ def give_up(step: Step, work: Work, code: str, detail: str) -> None:
     """Say that `step` failed for good: that a gateway of an active pair failed, or that the assignment did."""
     if step.act is Act.CHECK_PLACEMENT:
         _settle_placement(work, Placement.UNKNOWN, f"{code}: {detail}")
-    elif step.act in _REBUILDING and step.gateway_id is not None:
+    elif step.act in _MENDING and step.gateway_id is not None:
         gateway = _gateway(step.gateway_id)
         lost = {"detail": LOST} if code == NotFound.code and _is_gone(work, gateway) else {}
-        _fail_rebuild(work, gateway, f"{code}: {detail}", **lost)
+        _fail_maintenance(work, gateway, f"{code}: {detail}", **lost)
+    elif step.gateway_id is not None and (gateway := _gateway(step.gateway_id)).replaces_id:
+        if step.act is Act.TAKE_OVER:
+            replacing.settle(work, gateway, Placement.UNKNOWN)
+        else:
+            replacing.abandon(work, gateway, f"{code}: {detail}")
     else:
         fail(work, code, detail)
 
@@ -183,7 +179,8 @@ def _addresses(server: Server) -> dict[str, str]:
 
 def _mark_ready(work: Work, gateway: Gateway) -> None:
     # It enrolled, so the window closes: its user data is worth nothing from now on.
-    _move(work, gateway, GatewayStatus.READY, enrolment_until=None)
+    back: dict[str, Any] = {"maintenance": "", "maintained": gateway.maintained + 1} if gateway.maintenance else {}
+    _move(work, gateway, GatewayStatus.READY, enrolment_until=None, **back)
 
 
 def _fail_boot(work: Work, gateway: Gateway) -> None:
@@ -193,6 +190,9 @@ def _fail_boot(work: Work, gateway: Gateway) -> None:
 
 
 def _fail_gateway(work: Work, gateway: Gateway, code: str, detail: str) -> None:
+    if gateway.replaces_id:
+        replacing.abandon(work, gateway, f"{code}: {detail}")
+        return
     with work.lease.fenced():
         gateway_transition(gateway=gateway, to=GatewayStatus.ERROR, reason=f"{code}: {detail}")
         fail(work, code, f"gateway {'AB'[gateway.slot]}: {detail}")
@@ -242,51 +242,61 @@ def _look_at_untagged(provider: Provider, gateway: Gateway, servers: set[str]) -
     )
 
 
-# --- a rebuild: the same VM, the same addresses, a fresh image -------------------------------------------------------
+# --- maintenance: the same VM, the same addresses ---------------------------------------------------------------------
 
 
 def _resume(work: Work, gateway: Gateway) -> None:
-    _move(work, gateway, GatewayStatus.READY, "not rebuilt: the other gateway isn't healthy")
+    reason = "taken back into use: the other gateway isn't healthy"
+    _move(work, gateway, GatewayStatus.READY, reason, maintenance="")
 
 
-def _begin_rebuild(work: Work, gateway: Gateway) -> None:
-    _move(work, gateway, GatewayStatus.MAINTENANCE, rebuild_action_id="")
+def _begin_maintenance(work: Work, gateway: Gateway) -> None:
+    # One that is replaced has nothing done to it: it is out of use.
+    to = GatewayStatus.ERROR if gateway.maintenance == Maintenance.REPLACE else GatewayStatus.MAINTENANCE
+    _move(work, gateway, to, gateway.maintenance, action_id="")
 
 
-def _rebuild(work: Work, gateway: Gateway) -> None:
-    """Ask for the rebuild. Killed before its id is written, it is asked for again: that costs time, nothing else.
+def _maintain(work: Work, gateway: Gateway) -> None:
+    """Ask for the action. Killed before its id is written, it is asked for again: that costs time, nothing else.
 
-    Meanwhile no enrolment is possible: what still runs of the old system can't pass for the new one.
+    Meanwhile no enrolment is possible: what still runs of an old system can't pass for the new one.
     """
-    work.lease.renew()
-    action_id = work.open_provider().rebuild(gateway.server_id, image=gateway.assignment.cluster.gateway_image)
     with work.lease.fenced():
-        Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id=action_id)
-        events.record(Event.Kind.PROVIDER, "provider.rebuild", on=gateway, new=action_id)
+        Gateway.objects.filter(pk=gateway.pk).update(left_boot_id=gateway.boot_id)
+    provider = work.open_provider()
+    match gateway.maintenance:
+        case Maintenance.REBOOT:
+            action_id = provider.reboot(gateway.server_id)
+        case Maintenance.POWER_CYCLE if gateway.server_status == "off":
+            action_id = provider.power_on(gateway.server_id)
+        case Maintenance.POWER_CYCLE:
+            action_id = provider.power_cycle(gateway.server_id)
+        case _:
+            action_id = provider.rebuild(gateway.server_id, image=gateway.assignment.cluster.gateway_image)
+    with work.lease.fenced():
+        Gateway.objects.filter(pk=gateway.pk).update(action_id=action_id)
+        events.record(Event.Kind.PROVIDER, f"provider.{gateway.maintenance}", on=gateway, new=action_id)
 
 
-def _check_rebuild(work: Work, gateway: Gateway) -> None:
-    """Let the new system enrol once the old one is gone, its credential too."""
-    status = work.open_provider().action_status(gateway.server_id, gateway.rebuild_action_id)
+def _check_maintenance(work: Work, gateway: Gateway) -> None:
+    """Once the action is over, wait for the new boot; after a rebuild let it enrol, the old credential being gone."""
+    what = f"{gateway.maintenance} of server {gateway.server_id}"
+    status = work.open_provider().action_status(gateway.server_id, gateway.action_id)
     if status == "errored":
         with work.lease.fenced():
-            Gateway.objects.filter(pk=gateway.pk).update(rebuild_action_id="")
-        raise Unavailable(f"the rebuild {gateway.rebuild_action_id} of server {gateway.server_id} failed")
+            Gateway.objects.filter(pk=gateway.pk).update(action_id="")
+        raise Unavailable(f"action {gateway.action_id} failed: {what}")
     if status == "completed":
-        _move(
-            work,
-            gateway,
-            GatewayStatus.BOOTING,
-            f"server {gateway.server_id} rebuilt",
-            enrolment_until=_boot_deadline(),
-            **_BLANK,
-        )
+        anew = gateway.maintenance == Maintenance.REBUILD
+        enrols = {**credentials.VOID, "enrolment_until": _boot_deadline()} if anew else {}
+        _move(work, gateway, GatewayStatus.BOOTING, f"{what} done", **_BLANK, **enrols)
 
 
-def _fail_rebuild(work: Work, gateway: Gateway, reason: str = "", **changes: Any) -> None:
+def _fail_maintenance(work: Work, gateway: Gateway, reason: str = "", **changes: Any) -> None:
     """Leave the pair active, on the other gateway alone."""
     late = f"server {gateway.server_id} didn't come back within {settings.EGRESS_BOOT_LIMIT_SECONDS} s"
-    _move(work, gateway, GatewayStatus.ERROR, reason or late, rebuild_action_id="", enrolment_until=None, **changes)
+    ended: dict[str, Any] = {"maintenance": "", "action_id": "", "enrolment_until": None}
+    _move(work, gateway, GatewayStatus.ERROR, f"{gateway.maintenance}: {reason or late}", **ended, **changes)
 
 
 # --- the assignment --------------------------------------------------------------------------------------------------
@@ -294,7 +304,7 @@ def _fail_rebuild(work: Work, gateway: Gateway, reason: str = "", **changes: Any
 
 def _check_placement(work: Work) -> None:
     """Take note that the two servers stand on different hosts; else replace the second, a few times at most."""
-    first, second = work.assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED).order_by("slot")
+    first, second = work.assignment.gateways.filter(IN_PLACE).order_by("slot")
     if first.server_id not in work.open_provider().neighbours(second.server_id):
         _settle_placement(work, Placement.APART)
     elif work.assignment.moves >= MAX_MOVES:
@@ -370,11 +380,13 @@ _GATEWAY_STEPS: dict[Act, Callable[[Work, Gateway], None]] = {
     Act.FAIL_BOOT: _fail_boot,
     Act.BEGIN_DELETE: _begin_delete,
     Act.DELETE: _delete,
+    Act.ADD_SUCCESSOR: replacing.add_successor,
+    Act.TAKE_OVER: replacing.take_over,
     Act.RESUME: _resume,
-    Act.BEGIN_REBUILD: _begin_rebuild,
-    Act.REBUILD: _rebuild,
-    Act.CHECK_REBUILD: _check_rebuild,
-    Act.FAIL_REBUILD: _fail_rebuild,
+    Act.BEGIN_MAINTENANCE: _begin_maintenance,
+    Act.MAINTAIN: _maintain,
+    Act.CHECK_MAINTENANCE: _check_maintenance,
+    Act.FAIL_MAINTENANCE: _fail_maintenance,
 }
 _ASSIGNMENT_STEPS: dict[Act, Callable[[Work], None]] = {
     Act.CHECK_PLACEMENT: _check_placement,

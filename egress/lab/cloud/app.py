@@ -26,6 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from egress.lab.hypervisor import Hypervisor
 
 from . import views
+from .catalog import image_slug
 from .errors import ApiError, bad_request, no_capacity, not_found, server_error, too_many_requests, unauthorized
 from .faults import Fault, Faults, Operation
 from .limits import RateLimit
@@ -227,6 +228,7 @@ class CloudApi:
             ("GET", "/droplets/{droplet_id}/neighbors", "other", self._neighbours),
             ("GET", "/reports/droplet_neighbors_ids", "other", self._neighbour_groups),
             ("GET", "/actions/{action_id}", "action_status", self._action),
+            ("GET", "/images/{image}", "other", self._image),
             ("GET", "/account", "other", self._account),
             ("GET", "/tags", "other", self._tags),
         ]
@@ -286,6 +288,13 @@ class CloudApi:
 
     async def _neighbour_groups(self, _: Request) -> Response:
         return JSONResponse({"neighbor_ids": views.neighbour_groups(self._state.droplets())})
+
+    async def _image(self, request: Request) -> Response:
+        name: str = request.path_params["image"]
+        slug = image_slug(int(name) if name.isascii() and name.isdecimal() and len(name) <= MAX_ID_DIGITS else name)
+        if slug is None:
+            raise not_found()
+        return JSONResponse({"image": views.image_view(slug)})
 
     async def _account(self, _: Request) -> Response:
         return JSONResponse(views.account_view(self._state.layout))

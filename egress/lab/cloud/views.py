@@ -34,7 +34,7 @@ def droplet_view(droplet: Droplet) -> dict[str, Any]:
         "backup_ids": [],
         "next_backup_window": None,
         "snapshot_ids": [],
-        "image": _image_view(droplet.image),
+        "image": image_view(droplet.image),
         "volume_ids": [],
         "size": _size_view(droplet.size),
         "size_slug": droplet.size,
@@ -140,7 +140,8 @@ def _address(address: str, netmask: str, kind: str) -> dict[str, str]:
     return {"ip_address": address, "netmask": netmask, "gateway": str(network.network_address + 1), "type": kind}
 
 
-def _image_view(slug: str) -> dict[str, Any]:
+def image_view(slug: str) -> dict[str, Any]:
+    """Return an image as the API shows it."""
     number, distribution, name = IMAGES[slug]
     return {
         "id": number,

@@ -11,7 +11,15 @@ HERE = Path(__file__).parent
 OWN_FOLDERS = ("etc/systemd/system", "etc/cloud", "etc/sysctl.d")
 #: In a user namespace the host's folders belong to nobody, and nothing can be added to them. These are laid over with
 #: folders of the Droplet's own, beside /etc and /usr themselves and wherever the lab puts files.
-WRITABLE_FOLDERS = ("usr/local/bin", "usr/local/sbin", "usr/local/lib", "usr/local/share", "etc/default", "etc/systemd")
+WRITABLE_FOLDERS = (
+    "usr/local/bin",
+    "usr/local/sbin",
+    "usr/local/lib",
+    "usr/local/share",
+    "etc/default",
+    "etc/systemd",
+    "etc/apt/apt.conf.d",
+)
 
 #: Arguments: the disk's folder and the host name. Runs in new mount, process and host-name namespaces.
 #: System software is the host's, below an overlay; the host's own data (/var, /home, /root, /srv …) isn't there.
@@ -34,6 +42,9 @@ done
 mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755,size=64m run run
+# The kernel is the host's; what tells one boot from the next is the Droplet's own.
+cat proc/sys/kernel/random/uuid > run/boot_id
+mount --bind run/boot_id proc/sys/kernel/random/boot_id
 mount -t tmpfs -o mode=1777,size=64m tmp tmp
 mount -t tmpfs -o mode=755,size=1m dev dev
 for device in null zero full random urandom; do

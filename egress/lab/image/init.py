@@ -12,6 +12,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -54,8 +55,20 @@ class Manager:
                 self._tend()
                 for key, _ in selector.select(timeout=self._pause()):
                     key.data(key.fileobj)
-        for service in self.services.values():
-            service.stop()
+            self._stop_all(selector)
+
+    def _stop_all(self, selector: selectors.BaseSelector) -> None:
+        """Stop the services, and go on answering them meanwhile: they may ask whether the machine goes down."""
+
+        def stop() -> None:
+            for service in self.services.values():
+                service.stop()
+
+        stopping = threading.Thread(target=stop)
+        stopping.start()
+        while stopping.is_alive():
+            for key, _ in selector.select(timeout=0.1):
+                key.data(key.fileobj)
 
     def _open(self) -> list[tuple[socket.socket, Callable[[socket.socket], None]]]:
         wake, woken = socket.socketpair()
@@ -152,18 +165,22 @@ class Manager:
     def _command(self, verb: str, names: list[str], *, now: bool) -> Answer:
         if verb == "daemon-reload":
             return 0, ""  # units are read anew at every start
+        if verb == "is-system-running":
+            return (1, "stopping\n") if self.leaving else (0, "running\n")
         actions: dict[str, Callable[[str], Answer]] = {
             "start": self._start,
             "stop": self._stop,
             "restart": self._restart,
             "enable": lambda name: self._enable(name, now=now),
             "disable": lambda name: self._disable(name, now=now),
+            "mask": lambda name: self._mask(name, now=now),
             "status": self._status,
             "is-active": self._is_active,
             "is-enabled": self._is_enabled,
         }
         if verb not in actions or not names:
-            return 1, f"the lab's systemctl knows daemon-reload, and with a unit: {', '.join(actions)}\n"
+            alone = "daemon-reload, is-system-running"
+            return 1, f"the lab's systemctl knows {alone}, and with a unit: {', '.join(actions)}\n"
         answers = [self._answer(actions[verb], unit(name)) for name in names]
         return max(code for code, _ in answers), "".join(text for _, text in answers)
 
@@ -197,6 +214,15 @@ class Manager:
         (WANTS / name).unlink(missing_ok=True)
         return self._stop(name) if now else (0, "")
 
+    def _mask(self, name: str, *, now: bool) -> Answer:
+        """As systemd does, also for a unit that isn't there."""
+        if now and name in self.services:
+            self.services[name].stop()
+        UNITS.mkdir(parents=True, exist_ok=True)
+        (UNITS / name).unlink(missing_ok=True)
+        (UNITS / name).symlink_to("/dev/null")
+        return 0, ""
+
     def _status(self, name: str) -> Answer:
         service = self._service(name)
         pid = f" (pid {service.process.pid})" if service.process else ""
@@ -218,7 +244,7 @@ class Manager:
 
 def unit(name: str) -> str:
     """Return a unit's full name."""
-    return name if name.endswith(".service") else f"{name}.service"
+    return name if name.endswith((".service", ".timer")) else f"{name}.service"
 
 
 def _drain(wake: socket.socket) -> None:

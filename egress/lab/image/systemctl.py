@@ -15,7 +15,7 @@ def main() -> int:
     connection.sendall(json.dumps(sys.argv[1:]).encode() + b"\n")
     answer = json.loads(connection.makefile("rb").read())
     if not {"-q", "--quiet"} & set(sys.argv):
-        asks = {"status", "is-active", "is-enabled"} & set(sys.argv)
+        asks = {"status", "is-active", "is-enabled", "is-system-running"} & set(sys.argv)
         (sys.stderr if answer["exit"] and not asks else sys.stdout).write(answer["output"])
     return int(answer["exit"])
 

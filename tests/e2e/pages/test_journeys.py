@@ -45,6 +45,33 @@ def test_enable_and_disable_with_a_mouse(open_page: Open, crew: rows.Crew, app: 
     assert Assignment.objects.get().wish == Wish.DISABLED
 
 
+def test_what_becomes_of_traffic_in_an_outage_is_chosen_in_a_dialog(open_page: Open, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    page = open_page(log_in_as=crew.owner.email)
+    page.goto(f"/apps/{app.pk}/")
+    expect(page.locator("#egress")).to_contain_text("New connections are blocked")
+    page.click("#outage")
+    dialog = page.locator("dialog[open]")
+    expect(dialog.get_by_label("Block them")).to_be_checked()
+    dialog.get_by_label("Use shared addresses").check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.locator("#egress")).to_contain_text("your firewall would see other addresses")
+    assert App.objects.get().on_outage == "shared"
+
+
+def test_what_becomes_of_traffic_in_an_outage_is_chosen_without_scripts(
+    open_page: Open, crew: rows.Crew, app: App
+) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    page = open_page(320, log_in_as=crew.owner.email, java_script_enabled=False)
+    page.goto(f"/apps/{app.pk}/")
+    page.click("#outage")
+    page.get_by_label("Use shared addresses").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#egress")).to_contain_text("your firewall would see other addresses")
+    assert App.objects.get().on_outage == "shared"
+
+
 def test_dialog_closes_by_its_button_and_by_escape(open_page: Open, crew: rows.Crew, app: App) -> None:
     page = open_page(log_in_as=crew.owner.email)
     page.goto(f"/apps/{app.pk}/")

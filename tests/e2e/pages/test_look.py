@@ -12,8 +12,10 @@ from django.urls import reverse
 from playwright.sync_api import Page
 
 from egress.control import installation
-from egress.control.models import RouteChange
+from egress.control.models import Assignment, RouteChange
 from egress.control.models_installation import StrayServer
+from egress.control.models_told import Notification
+from egress.control.told.notices import notify
 from portal.accounts.models import User
 from tests.e2e.pages.conftest import Open
 from tests.integration.portal import rows
@@ -118,7 +120,10 @@ def test_other_pages(open_page: Open, crew: rows.Crew, scheme: str) -> None:
     page.press("#id_password", "Enter")
     page.wait_for_url("**/")
 
-    for path in ("/", f"/apps/{off.pk}/", f"/apps/{off.pk}/egress/enable/", f"/apps/{on.pk}/egress/disable/"):
+    kind = Notification.Kind.ADDRESS_REPLACED
+    notify(Assignment.objects.get(app=on), kind, "address:1", old="203.200.113.110", new="203.200.113.120")
+    below = f"/apps/{on.pk}/", f"/apps/{on.pk}/egress/disable/", f"/apps/{on.pk}/egress/outage/", "/notifications/"
+    for path in ("/", f"/apps/{off.pk}/", f"/apps/{off.pk}/egress/enable/", *below):
         page.goto(path)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})

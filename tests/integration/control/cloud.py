@@ -36,8 +36,12 @@ IGNORED = "ignored"
 BUG = "bug"
 
 
+#: What there is.
+IMAGES = ("ubuntu-24-04-x64", "ubuntu-26-04-x64")
+
+
 class FileCloud:
-    """Implements `egress.provider.base.Provider`, but for power actions. A server that an action is on is busy."""
+    """Implements `egress.provider.base.Provider`. A server that an action is on is busy."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -75,6 +79,13 @@ class FileCloud:
             hosts = {data["id"]: data for data in state["servers"]}
             hosts[second]["host"] = hosts[first]["host"]
 
+    def cut_power(self, server_id: str) -> None:
+        """Let this server be off, and say so."""
+        with self._state() as state:
+            for data in state["servers"]:
+                if data["id"] == server_id:
+                    data["status"] = "off"
+
     def retag(self, server_id: str, *tags: str, name: str = "") -> None:
         """Replace the tags of a server by hand, and its name too."""
         with self._state() as state:
@@ -83,13 +94,16 @@ class FileCloud:
                     data["tags"] = tags
                     data["name"] = name or data["name"]
 
-    def end_actions(self, status: ActionStatus = "completed") -> set[str]:
-        """Let the actions under way end so; returns the ids of their servers."""
+    def end_actions(self, status: ActionStatus = "completed") -> dict[str, str]:
+        """Let the actions under way end so; returns {their server's id: what was done}."""
         with self._state() as state:
             ended = [action for action in state["actions"] if action["status"] == "in-progress"]
             for action in ended:
                 action["status"] = status
-            return {action["server"] for action in ended}
+                for data in state["servers"]:
+                    if data["id"] == action["server"] and status == "completed":
+                        data["status"] = "off" if action["type"] == "power_off" else "active"
+            return {action["server"]: action["type"] for action in ended}
 
     def servers(self) -> list[Server]:
         with self._state() as state:
@@ -99,10 +113,20 @@ class FileCloud:
         with self._state() as state:
             return int(state["calls"].get(method, 0))
 
+    def done(self, kind: str) -> list[str]:
+        """Return the ids of the servers to which `kind` was done, once for each time."""
+        with self._state() as state:
+            actions = [action for action in state["actions"] if action["type"] == kind]
+            return [action["server"] for action in actions if action["status"] == "completed"]
+
+    def images(self) -> set[str]:
+        """Return the images that servers were rebuilt from."""
+        with self._state() as state:
+            return {action["image"] for action in state["actions"] if action["status"] == "completed"}
+
     def rebuilt(self) -> list[str]:
         """Return the ids of the servers that were rebuilt, once for each time."""
-        with self._state() as state:
-            return [action["server"] for action in state["actions"] if action["status"] == "completed"]
+        return self.done("rebuild")
 
     def user_data(self) -> list[str]:
         with self._state() as state:
@@ -147,26 +171,39 @@ class FileCloud:
             if fault != IGNORED:
                 state["servers"] = [data for data in state["servers"] if data["id"] != server_id]
 
+    def reboot(self, server_id: str) -> str:
+        return self._act("reboot", server_id)
+
     def power_cycle(self, server_id: str) -> str:
-        raise NotImplementedError
+        return self._act("power_cycle", server_id)
 
     def power_off(self, server_id: str) -> str:
-        raise NotImplementedError
+        return self._act("power_off", server_id)
 
     def power_on(self, server_id: str) -> str:
-        raise NotImplementedError
+        return self._act("power_on", server_id)
 
     def rebuild(self, server_id: str, *, image: str) -> str:
-        with self._call("rebuild") as (state, fault):
+        return self._act("rebuild", server_id, image)
+
+    def _act(self, kind: str, server_id: str, image: str = "") -> str:
+        with self._call(kind) as (state, fault):
             if server_id not in {data["id"] for data in state["servers"]}:
                 raise NotFound(f"no server {server_id}")
             actions = state["actions"]
             if any(action["server"] == server_id and action["status"] == "in-progress" for action in actions):
                 raise base.Unavailable(f"server {server_id} has a pending event")
-            actions.append({"id": str(len(actions) + 1), "server": server_id, "status": "in-progress", "image": image})
+            action = {"id": str(len(actions) + 1), "type": kind, "server": server_id, "image": image}
+            actions.append({**action, "status": "in-progress"})
             if fault == LOST_ANSWER:
                 raise base.OutcomeUnknown("the connection broke")
             return str(actions[-1]["id"])
+
+    def image_regions(self, image: str) -> frozenset[str]:
+        with self._call("image_regions"):
+            if image not in IMAGES:
+                raise NotFound(f"no image {image}")
+            return frozenset({"nyc3", "lab1"})
 
     def action_status(self, server_id: str, action_id: str) -> ActionStatus:
         with self._call("action_status") as (state, _):
@@ -243,7 +280,7 @@ def _server(data: dict[str, Any]) -> Server:
     return Server(
         id=data["id"],
         name=data["name"],
-        status="active",
+        status=data.get("status", "active"),
         public_address=public,
         private_address=private,
         tags=tuple(data["tags"]),

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from egress.control import installation, services
+from egress.control import installation, maintenance, rolling, rollouts, services
 from egress.control.inventory import adoption, breaker, quarantine, tidy
-from egress.control.reconcile import lease, steps
+from egress.control.reconcile import lease, replacing, steps
 from egress.control.reconcile import loop as reconcile
+from egress.control.repair import circuit, presence, replacement, sweep
 from egress.provider.base import Provider
 
 #: The provider's methods.
@@ -20,7 +21,11 @@ CALLS = frozenset(name for name, _ in inspect.getmembers(Provider, inspect.isfun
 Site = tuple[str, str, int]
 #: What reconciling, tidying and standing still consist of. Of the services, only what wakes reconcile is meant; the
 #: others are operators' forms.
-MODULES = (reconcile, steps, lease, tidy, quarantine, breaker, installation, adoption, services)
+MODULES = (
+    *(reconcile, steps, replacing, lease, tidy, quarantine, breaker, installation, adoption, services, maintenance),
+    *(circuit, presence, replacement, sweep),
+    *(rollouts, rolling),
+)
 _OPEN_TRANSACTIONS = frozenset({"fenced", "atomic"})
 #: Commits once in a database's life, whoever calls it first: a scenario must come here, not by every way.
 _AT_FIRST = frozenset({"here"})

@@ -144,6 +144,7 @@ def _work(errand: dict[str, Any], take: _Take) -> None:
 
     reconcile.MAX_STEPS = errand["max_steps"]
     tasks.sweep()
+    tasks.roll()
     for _, arguments in take():
         tasks.reconcile_assignment(*arguments)
 
@@ -154,14 +155,37 @@ def _tidy(errand: dict[str, Any], take: _Take) -> None:
     tasks.tidy()
 
 
+def _watch(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.watch()
+
+
+def _tell(errand: dict[str, Any], take: _Take) -> None:
+    from egress.control import tasks
+
+    tasks.tell()
+    tasks.mail()
+
+
 def _ask(errand: dict[str, Any], take: _Take) -> None:
     """Call a service, as a person's request does."""
-    from egress.control.models import App, Gateway
+    from egress.control.models import App, Cluster, Gateway
     from egress.control.models_installation import StrayServer
+    from egress.control.models_repair import ClusterRepair
+    from egress.control.models_rollouts import Maintenance, Rollout
     from portal.accounts.models import User
 
-    models = {"app": App, "gateway": Gateway, "stray": StrayServer}
-    given = {name: models[name].objects.get(pk=key) if name in models else key for name, key in errand["given"].items()}
+    kinds: dict[str, Callable[[str], object]] = {
+        "app": lambda key: App.objects.get(pk=key),
+        "gateway": lambda key: Gateway.objects.get(pk=key),
+        "stray": lambda key: StrayServer.objects.get(pk=key),
+        "kind": Maintenance,
+        "row": lambda key: ClusterRepair.objects.get(pk=key),
+        "cluster": lambda key: Cluster.objects.get(pk=key),
+        "rollout": lambda key: Rollout.objects.get(pk=key),
+    }
+    given = {name: kinds.get(name, str)(value) for name, value in errand["given"].items()}
     module, _, service = errand["service"].rpartition(".")
     function = getattr(import_module(f"egress.control.{module}"), service)
     function(**given, actor=User.objects.get(pk=errand["actor"]))
@@ -176,7 +200,14 @@ def _acknowledge(errand: dict[str, Any], take: _Take) -> None:
     node_polls.acknowledge([node_polls.Poll(errand["token"], message)])
 
 
-_ERRANDS = {"work": _work, "tidy": _tidy, "ask": _ask, "acknowledge": _acknowledge}
+_ERRANDS = {
+    "work": _work,
+    "tidy": _tidy,
+    "watch": _watch,
+    "tell": _tell,
+    "ask": _ask,
+    "acknowledge": _acknowledge,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,6 @@
 """Play the agents of a cluster, by the services that their HTTP API calls."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,10 @@ class Fleet:
     cloud: FileCloud
     nodes: list[Node]
     tokens: dict[str, str] = field(default_factory=dict)
+    #: How often a gateway's server was restarted, by its id.
+    boots: Counter[str] = field(default_factory=Counter)
+    #: Servers that nobody hears, by the nodes' word too.
+    dead: set[str] = field(default_factory=set)
 
     @property
     def assignment(self) -> Assignment:
@@ -64,7 +69,7 @@ class Fleet:
 
     def enrol(self, gateway: Gateway) -> str:
         assert gateway.public_address
-        message = GatewayEnrol(gateway_id=str(gateway.pk), boot_id="boot", agent_version="1")
+        message = GatewayEnrol(gateway_id=str(gateway.pk), boot_id=self.boot_id(gateway), agent_version="1")
         token = agents.gateway_enrol(
             token=enrolment_secret(gateway.pk), message=message, remote_address=gateway.public_address
         ).token
@@ -83,15 +88,23 @@ class Fleet:
         agents.gateway_acknowledge(token=token, message=acknowledged)
         self.report_gateway(gateway)
 
-    def lay_anew(self) -> None:
-        """Let the rebuilds under way end: the gateways' new systems know no credential."""
-        rebuilt = self.cloud.end_actions()
-        for gateway in self.gateways():
-            if gateway.server_id in rebuilt:
-                self.tokens.pop(str(gateway.pk), None)
+    def boot_id(self, gateway: Gateway) -> str:
+        return f"boot-{self.boots[str(gateway.pk)]}"
 
-    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True) -> None:
-        report = GatewayReport(boot_id="boot", agent_version="1", forwarding=forwarding)
+    def lay_anew(self) -> None:
+        """Let the actions under way end."""
+        self.boot_anew(self.cloud.end_actions())
+
+    def boot_anew(self, ended: dict[str, str]) -> None:
+        """Let gateways boot by what ended: {server: kind}. They know no credential after a rebuild."""
+        for gateway in self.gateways():
+            if gateway.server_id in ended:
+                self.boots[str(gateway.pk)] += 1
+                if ended[gateway.server_id] == "rebuild":
+                    self.tokens.pop(str(gateway.pk), None)
+
+    def report_gateway(self, gateway: Gateway, *, forwarding: bool = True, **said: Any) -> None:
+        report = GatewayReport(boot_id=self.boot_id(gateway), agent_version="1", forwarding=forwarding, **said)
         agents.gateway_report(token=self.tokens[str(gateway.pk)], message=report)
 
     def sync_node(self, node: Node) -> NodeSync:
@@ -104,20 +117,29 @@ class Fleet:
         node_acknowledge(token, acknowledged)
         return reply
 
-    def report_node(self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok") -> None:
+    def report_node(
+        self, node: Node, *, flows: dict[str, int] | None = None, dataplane: str = "ok", **views: dict[str, Any]
+    ) -> None:
+        """Report; `views` are what the node's probes say: `gateways` and `reasons`."""
         report = NodeReport(
             boot_id="boot",
             agent_version="1",
             dataplane=dataplane,  # type: ignore[arg-type]
             containers={self.app.namespace: 1},
             flows=flows or {},
+            **(views or self.views()),
         )
         agents.node_report(token=f"node-token-{node.name}", message=report)
 
-    def nodes_follow(self) -> None:
+    def views(self) -> dict[str, dict[str, Any]]:
+        """Return what nodes see of gateways; nothing while all are well."""
+        bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
+        return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
+
+    def nodes_follow(self, *, flows: dict[str, int] | None = None) -> None:
         for node in self.nodes:
             self.sync_node(node)
-            self.report_node(node)
+            self.report_node(node, flows=flows)
 
     def bring_up(self) -> Assignment:
         """Enable, and go all the way to active."""

@@ -8,9 +8,11 @@ from typing import TypedDict
 from django.db.models import Model
 from pytest_django import Settings
 
-from egress.control import naming
+from egress.control import clock, naming
 from egress.control.errors import EgressError, StandsStill
 from egress.control.models import AssignmentStatus, Event, GatewayStatus, RouteChange
+from egress.control.models_installation import Installation
+from egress.control.models_rollouts import Rollout
 from egress.provider.base import Server
 
 from .crash_sites import Site
@@ -23,7 +25,14 @@ ROUND_SECONDS = 11
 DEATH_SECONDS = 60
 MAX_ROUNDS = 20
 #: What the tests change of the worker's settings.
-HANDED_ON = ("CLOCK_OFFSET_SECONDS", "EGRESS_DELETION_LIMIT")
+HANDED_ON = (
+    "CLOCK_OFFSET_SECONDS",
+    "EGRESS_DELETION_LIMIT",
+    "EGRESS_REPAIR_BAD_MINIMUM",
+    "EGRESS_REPAIR_POWER_CYCLES",
+    "EGRESS_REPAIR_REBUILDS",
+    "EGRESS_REPAIR_REPLACEMENTS",
+)
 #: More in one run, and a gateway's time to boot would be over.
 MAX_DEATHS = 4
 
@@ -54,6 +63,8 @@ class Play:
     errors: list[str] = field(default_factory=list)
     #: Slots whose gateway is silent.
     silent: set[int] = field(default_factory=set)
+    #: Connections that nodes report, by gateway.
+    flows: dict[str, int] = field(default_factory=dict)
     max_steps: int = 40
 
     def __post_init__(self) -> None:
@@ -77,7 +88,8 @@ class Play:
             return
         self.fleet.lay_anew()
         for gateway in self.fleet.gateways():
-            if gateway.public_address and gateway.slot not in self.silent:
+            silent = gateway.slot in self.silent or gateway.server_id in self.fleet.dead
+            if gateway.public_address and not silent:
                 try:
                     if gateway.forwarding and str(gateway.pk) in self.fleet.tokens:
                         self.fleet.report_gateway(gateway)
@@ -87,7 +99,7 @@ class Play:
                     # It enrols again at its next attempt.
                     self.fleet.tokens.pop(str(gateway.pk), None)
         with suppress(StandsStill):
-            self.fleet.nodes_follow()
+            self.fleet.nodes_follow(flows=self.flows)
 
     def work(self) -> None:
         """Let a worker do what is due."""
@@ -102,6 +114,24 @@ class Play:
                 assert Event.objects.filter(new="deleting", old=gone).count() == 1, f"nobody was told of {gone}'s end"
             if not killed:
                 return
+
+    def watch(self) -> None:
+        """Let a worker look for silence and begin repairs, and another if it dies; none of them was away before."""
+        for _ in range(1 + MAX_DEATHS):
+            Installation.objects.update(watched_at=clock.now(), judges_from=None)
+            if not self.watch_once():
+                return
+
+    def watch_once(self) -> bool:
+        """Let a worker look once; say whether it was killed."""
+        return self._do("watch").killed
+
+    def watch_a_dead_one(self) -> None:
+        """Let the servers that are dead be found so, and what is to be done about it begin."""
+        for seconds in (100, 40):
+            self.sleep(seconds)
+            self.agents()
+            self.watch()
 
     def acknowledge(self, revision: int) -> None:
         """Let the node say that it applied `revision`, and once more when no answer came."""
@@ -131,7 +161,11 @@ class Play:
 
     def rebuild(self) -> None:
         """Ask for a rebuild of the first gateway."""
-        self.ask("services.gateway_rebuild", gateway=self.fleet.gateways()[0])
+        self.maintain("rebuild")
+
+    def maintain(self, kind: str) -> None:
+        """Ask for something to be done to the first gateway."""
+        self.ask("maintenance.gateway_maintain", gateway=self.fleet.gateways()[0], kind=kind)
 
     def _do(self, what: str, **errand: object) -> Done:
         done = self.worker.do(
@@ -164,6 +198,18 @@ class Play:
             self.sleep(every_seconds)
             self.agents()
         raise AssertionError(f"never reached: {self.fleet.assignment}, {self.statuses()}, {self.errors}")
+
+    def rollout(self) -> Rollout:
+        return Rollout.objects.filter(cluster=self.fleet.cluster).latest("pk")
+
+    def items(self, state: str) -> int:
+        """Return how many gateways of the rollout are in `state`."""
+        return self.rollout().items.filter(state=state).count()
+
+    def told(self) -> list[str]:
+        """Return in what states nodes were told the gateways."""
+        change = RouteChange.objects.get(cluster=self.fleet.cluster)
+        return [gateway["state"] for gateway in change.route["gateways"]]
 
     def statuses(self) -> list[str]:
         return [gateway.provisioning_status for gateway in self.fleet.gateways()]

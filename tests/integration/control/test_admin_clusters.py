@@ -7,9 +7,11 @@ from django.test import Client
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 
+from egress.control import distribution
 from egress.control.admin.egress import ClusterAdmin
 from egress.control.models import Cluster, Event
 from egress.control.services import egress_enable
+from egress.wire.messages import Probing
 from tests.factories import make_cluster
 
 from .fleet import Fleet
@@ -39,6 +41,24 @@ def test_a_network_that_agents_would_refuse_is_refused(admin_client: Client, db:
     sent = _form(admin_client, cluster, vpc="10.1.0.1/20", local_networks='["everywhere"]')
     answer = admin_client.post(_url(cluster), sent)
     assert set(answer.context["adminform"].form.errors) == {"vpc", "local_networks"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"), [('["9.9.9.9", "1.1.1.1"]', ["9.9.9.9", "1.1.1.1"]), ("[]", []), ("", [])]
+)
+def test_the_targets_of_gateways_are_edited_as_a_list_which_may_be_empty(
+    admin_client: Client, db: None, typed: str, stored: list[str]
+) -> None:
+    cluster = make_cluster()
+    assert admin_client.post(_url(cluster), _form(admin_client, cluster, internet_targets=typed)).status_code == 302
+    cluster.refresh_from_db()
+    assert cluster.internet_targets == stored
+
+
+def test_targets_that_arent_in_the_internet_are_refused(admin_client: Client, db: None) -> None:
+    cluster = make_cluster()
+    answer = admin_client.post(_url(cluster), _form(admin_client, cluster, internet_targets='["192.168.0.1"]'))
+    assert "192.168.0.1" in str(answer.context["adminform"].form.errors["internet_targets"])
 
 
 def test_a_change_is_written_down_with_its_author(admin_client: Client, admin_user: Any) -> None:
@@ -111,3 +131,21 @@ def test_counts_are_of_live_nodes_and_unreleased_assignments(admin_client: Clien
     egress_enable(app=fleet.app, actor=fleet.user)
     row = admin_client.get(reverse("admin:control_cluster_changelist")).context["cl"].result_list[0]
     assert (row.nodes_now, row.apps_now) == (2, 1)
+
+
+def test_how_nodes_judge_gateways_is_set_here_and_told_them(admin_client: Client, db: None) -> None:
+    cluster = make_cluster()
+    chosen = {"probe_interval_ms": 50, "probe_misses_to_suspect": 4, "probe_dead_after_ms": 3_000}
+    assert admin_client.post(_url(cluster), _form(admin_client, cluster, **chosen)).status_code == 302
+    cluster.refresh_from_db()
+    told = distribution.delta(cluster, "", 0).settings.probing
+    assert told == Probing(interval_ms=50, misses_to_suspect=4, dead_after_ms=3_000, hold_down_seconds=30)
+
+
+def test_absurd_probing_is_refused_with_the_reason(admin_client: Client, db: None) -> None:
+    cluster = make_cluster()
+    hasty = {"probe_interval_ms": 1_000, "probe_misses_to_suspect": 3, "probe_dead_after_ms": 4_000}
+    answer = admin_client.post(_url(cluster), _form(admin_client, cluster, **hasty))
+    assert b"suspect after 3 probes of 1000 ms, so 3000 ms: it can&#x27;t be dead before 6000 ms" in answer.content
+    answer = admin_client.post(_url(cluster), _form(admin_client, cluster, probe_interval_ms=1))
+    assert set(answer.context["adminform"].form.errors) == {"probe_interval_ms"}

@@ -36,6 +36,8 @@ def test_a_fleet_that_is_well_needs_no_look(admin_client: Client, fleet: Fleet) 
         "assignments": (1, 0),
         "gateways": (2, 0),
         "nodes": (2, 0),
+        "repair by cluster": (0, 0),
+        "rollouts": (0, 0),
         "stray servers": (0, 0),
         "security events": (0, 0),
         "installations": (1, 0),

@@ -146,6 +146,7 @@ def test_a_gateway_enrols_from_its_address_syncs_and_reports(fleet: Fleet) -> No
     reply = decode(GatewaySync, call("gateways/sync", ask, token=credential)[1])
     assert reply.clients == ("10.110.0.21", "10.110.0.22")
     assert reply.public_address == gateway.public_address
+    assert reply.targets == ("1.1.1.1", "8.8.8.8", "9.9.9.9")
     report = GatewayReport(boot_id="b", agent_version="1", forwarding=True)
     assert decode(Done, call("gateways/report", report, token=credential)[1]).ok
     assert Gateway.objects.get(pk=gateway.pk).health == "healthy"

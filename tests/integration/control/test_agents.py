@@ -9,8 +9,10 @@ from egress.control import clock
 from egress.control.agents import calls as agents
 from egress.control.agents.enrolment import enrolment_secret
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import Assignment, Cluster, Event, Gateway, Node
-from egress.control.services import egress_disable, egress_enable, gateway_rebuild, node_remove
+from egress.control.models_rollouts import Maintenance
+from egress.control.services import egress_disable, egress_enable, node_remove
 from egress.wire.messages import GatewayEnrol, GatewaySyncRequest, NodeJoin, NodeJoined, NodeReport, NodeSyncRequest
 from tests.factories import make_cluster_and_token, make_user
 
@@ -147,7 +149,7 @@ def test_an_enrolment_after_a_rebuild_is_no_alarm_nor_one_before_the_provider_sa
     fleet: Fleet,
 ) -> None:
     fleet.bring_up()
-    gateway_rebuild(gateway=fleet.gateways()[0], actor=fleet.user)
+    gateway_maintain(kind=Maintenance.REBUILD, gateway=fleet.gateways()[0], actor=fleet.user)
     seen = []
     for _ in range(4):
         fleet.step()

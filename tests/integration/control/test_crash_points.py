@@ -14,14 +14,15 @@ from uuid import uuid4
 import pytest
 from pytest_django import Settings
 
-from egress.control import clock, installation, naming
-from egress.control.models import Assignment, Event, Placement
+from egress.control import clock, distribution, installation, naming
+from egress.control.models import Assignment, Event, Placement, RouteChange
 from egress.control.models_installation import Installation, StrayServer
+from egress.control.models_repair import ClusterRepair
 from egress.control.reconcile.plan import Act
 from egress.control.reconcile.steps import MAX_MOVES
 
 from . import crash_sites
-from .cloud import BUG, IGNORED, FileCloud
+from .cloud import BUG, IGNORED, IMAGES, FileCloud
 from .crash_worker import Worker
 from .fleet import make_fleet
 from .play import MAX_DEATHS, Kill, Play
@@ -101,12 +102,101 @@ def server_disappears(play: Play) -> None:
     play.until(play.is_active)
 
 
+def outage_is_chosen_for(play: Play) -> None:
+    """The owner of an active pair chooses what becomes of traffic in an outage; nodes are told."""
+    play.bring_up()
+    play.ask("services.outage_choose", app=play.fleet.app, on_outage="shared")
+    play.until(lambda: distribution.is_announced(play.fleet.assignment))
+    play.until(play.is_active)
+    assert RouteChange.objects.get(cluster=play.fleet.cluster).route["on_outage"] == "shared"
+
+
 def rebuild(play: Play) -> None:
     """The first attempt fails at the provider."""
     play.bring_up()
     play.rebuild()
-    play.until(lambda: play.fleet.gateways()[0].rebuild_action_id)
+    play.until(lambda: play.fleet.gateways()[0].action_id)
     play.fleet.cloud.end_actions("errored")
+    play.until(play.is_active)
+
+
+def reboot(play: Play) -> None:
+    play.bring_up()
+    play.maintain("reboot")
+    play.until(lambda: play.fleet.gateways()[0].maintained)
+    play.until(play.is_active)
+
+
+def power_cycle(play: Play) -> None:
+    play.bring_up()
+    play.maintain("power_cycle")
+    play.until(lambda: play.fleet.gateways()[0].maintained)
+    play.until(play.is_active)
+
+
+def drained_and_taken_back(play: Play) -> None:
+    play.bring_up()
+    play.ask("maintenance.gateway_drain", gateway=play.fleet.gateways()[0])
+    play.until(lambda: play.told() == ["draining", "active"])
+    play.ask("maintenance.gateway_undrain", gateway=play.fleet.gateways()[0])
+    play.until(play.is_active)
+
+
+def drained_then_rebooted(play: Play) -> None:
+    play.bring_up()
+    play.prepare(lambda: play.ask("maintenance.gateway_drain", gateway=play.fleet.gateways()[0]))
+    play.maintain("reboot")
+    play.until(lambda: play.fleet.gateways()[0].maintained)
+    play.until(play.is_active)
+
+
+def roll(play: Play) -> None:
+    """Both gateways are rebuilt from another image; an operator pauses in between, and the provider fails for once."""
+    play.bring_up()
+    play.fleet.cloud.fail("image_regions", "provider_unavailable")
+    play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="rebuild", image=IMAGES[-1])
+    play.until(lambda: play.items("running"))
+    play.ask("rollouts.rollout_pause", rollout=play.rollout())
+    play.until(lambda: play.items("done") == 1)
+    play.ask("rollouts.rollout_resume", rollout=play.rollout())
+    play.until(lambda: play.items("done") == 2, every_seconds=20)
+    play.until(lambda: play.rollout().status == "done")
+    assert {gateway.server_id for gateway in play.fleet.gateways()} <= set(play.fleet.cloud.rebuilt())
+    play.until(play.is_active)
+
+
+def roll_aborted(play: Play) -> None:
+    """While a gateway drains for it."""
+    play.bring_up()
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="reboot"))
+    carried = {str(gateway.pk): 1 for gateway in play.fleet.gateways()}
+    play.flows = carried
+    play.until(lambda: play.statuses() == ["draining", "ready"])
+    play.ask("rollouts.rollout_abort", rollout=play.rollout())
+    play.flows = {}
+    play.until(play.is_active)
+    assert not any(gateway.maintained for gateway in play.fleet.gateways())
+
+
+def roll_refused(play: Play) -> None:
+    """Nobody has the image."""
+    play.bring_up()
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="rebuild", image="none"))
+    play.until(lambda: play.rollout().status == "refused")
+    play.until(play.is_active)
+
+
+def roll_stops(play: Play) -> None:
+    """The provider refuses; an operator mends the gateway, and lets it go on."""
+    play.bring_up()
+    play.fleet.cloud.fail("reboot", "provider_rejected", times=2)
+    play.prepare(lambda: play.ask("rollouts.rollout_start", cluster=play.fleet.cluster, kind="reboot"))
+    play.until(lambda: play.rollout().status == "stopped")
+    play.fleet.cloud.heal()
+    play.prepare(play.rebuild)
+    play.until(play.is_active)
+    play.prepare(lambda: play.ask("rollouts.rollout_resume", rollout=play.rollout()))
+    play.until(lambda: play.rollout().status == "done", every_seconds=20)
     play.until(play.is_active)
 
 
@@ -145,7 +235,7 @@ def rebuild_finds_no_server(play: Play) -> None:
 def rebuild_takes_too_long(play: Play) -> None:
     play.bring_up()
     play.prepare(play.rebuild)
-    play.until(lambda: play.fleet.gateways()[0].rebuild_action_id)
+    play.until(lambda: play.fleet.gateways()[0].action_id)
     play.sleep(700)
     play.fleet.boot(play.fleet.gateways()[1])
     play.until(play.is_settled)
@@ -194,6 +284,150 @@ def places_never_known(play: Play) -> None:
     play.until(play.is_active)
     assert play.fleet.assignment.placement == Placement.UNKNOWN
     assert play.fleet.assignment.events.filter(subject="assignment.placement").count() == 1
+
+
+# --- repair -----------------------------------------------------------------------------------------------------------
+
+
+def gateway_dies(play: Play) -> None:
+    """A power cycle brings it back."""
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    play.until(lambda: play.fleet.cloud.done("power_cycle"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+    assert Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0]).count() == 1
+
+
+def gateway_is_off(play: Play) -> None:
+    """The provider says so as well: it is switched on."""
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.fleet.cloud.cut_power(play.fleet.gateways()[0].server_id)
+    play.tidy()
+    play.watch_a_dead_one()
+    play.until(lambda: play.fleet.cloud.done("power_on"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+
+
+def lose_one(play: Play) -> None:
+    """Let the provider lose the first gateway's server, and tidying find out."""
+    play.bring_up()
+    server = play.fleet.gateways()[0].server_id
+    play.fleet.dead = {server}
+    play.fleet.cloud.delete(server)
+    play.sleep(100)
+    play.agents()
+    play.tidy()
+
+
+def lost_gateway_is_replaced(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.watch()
+    play.until(play.is_active)
+    assert Event.objects.filter(subject="gateway.replaced", gateway=play.fleet.gateways()[0]).count() == 1
+
+
+def replacement_does_not_boot(play: Play) -> None:
+    """Its first server never reports; the second does."""
+    play.prepare(lambda: lose_one(play))
+    play.fleet.dead |= {str(int(max(play.fleet.cloud.servers(), key=lambda one: int(one.id)).id) + 1)}
+    play.prepare(play.watch)
+    play.until(lambda: not play.fleet.gateways()[0].maintenance, every_seconds=100)
+    play.sleep(100)
+    play.agents()
+    play.watch()
+    play.until(play.is_active)
+
+
+def replacement_lands_on_the_peers_host(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.fleet.cloud.place_together(1)
+    play.prepare(play.watch)
+    play.until(play.is_active)
+    assert (play.fleet.assignment.placement, play.fleet.assignment.moves) == (Placement.APART, 1)
+
+
+def replacement_stands_nobody_knows_where(play: Play) -> None:
+    play.prepare(lambda: lose_one(play))
+    play.fleet.cloud.fail("neighbours", "provider_access_refused", times=2)
+    play.prepare(play.watch)
+    play.until(play.is_active)
+    assert play.fleet.assignment.placement == Placement.UNKNOWN
+
+
+def operator_replaces(play: Play) -> None:
+    """A gateway that works is drained first."""
+    play.bring_up()
+    old = play.fleet.gateways()[0]
+    play.ask("repair.replacement.gateway_replace", gateway=old)
+    play.until(play.is_active)
+    assert play.fleet.gateways()[0].server_id != old.server_id
+
+
+def repair_stops(play: Play) -> None:
+    """Too many are bad; an operator says that it goes on."""
+    play.settings.EGRESS_REPAIR_BAD_MINIMUM, limit = 0, play.settings.EGRESS_REPAIR_BAD_MINIMUM
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    assert not Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0]).exists()
+    row = ClusterRepair.objects.get(cluster=play.fleet.cluster)
+    play.ask("repair.circuit.go_on", row=row)
+    play.sleep(20)
+    play.agents()
+    play.prepare(play.watch)
+    play.settings.EGRESS_REPAIR_BAD_MINIMUM = limit
+    play.until(lambda: play.fleet.cloud.done("power_cycle"))
+    play.fleet.dead = set()
+    play.until(play.is_active)
+
+
+def repair_is_exhausted(play: Play) -> None:
+    """No step is allowed."""
+    names = ("EGRESS_REPAIR_POWER_CYCLES", "EGRESS_REPAIR_REBUILDS", "EGRESS_REPAIR_REPLACEMENTS")
+    before = {name: getattr(play.settings, name) for name in names}
+    for name in names:
+        setattr(play.settings, name, 0)
+    play.bring_up()
+    play.fleet.dead = {play.fleet.gateways()[0].server_id}
+    play.watch_a_dead_one()
+    play.watch()
+    told = Event.objects.filter(subject="gateway.repair", gateway=play.fleet.gateways()[0])
+    assert [event.new for event in told] == ["exhausted"]
+    for name in names:
+        setattr(play.settings, name, before[name])
+    play.fleet.dead = set()
+    play.agents()
+    play.until(play.is_active)
+
+
+def all_fall_silent(play: Play) -> None:
+    """It was rather us."""
+    play.bring_up()
+    play.sleep(100)
+    play.watch()
+    if not play.deaths:
+        # While another worker came, they reported.
+        assert {gateway.health for gateway in play.fleet.gateways()} == {"unhealthy"}
+    play.agents()
+    play.until(play.is_active)
+
+
+def worker_was_away(play: Play) -> None:
+    play.bring_up()
+    Installation.objects.update(watched_at=clock.now())
+    play.sleep(100)
+    for _ in range(1 + MAX_DEATHS):
+        if not play.watch_once():
+            break
+    # A worker that dies leaves a gap as well.
+    assert Event.objects.filter(subject="control.away", at__gt=clock.now() - timedelta(seconds=90)).exists()
+    assert {gateway.health for gateway in play.fleet.gateways()} == {"healthy"}
+    play.agents()
+    play.until(play.is_active)
 
 
 # --- tidying up, and standing still -----------------------------------------------------------------------------------
@@ -313,7 +547,16 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         refused_at_last,
         boot_fails,
         server_disappears,
+        outage_is_chosen_for,
         rebuild,
+        reboot,
+        power_cycle,
+        drained_and_taken_back,
+        drained_then_rebooted,
+        roll,
+        roll_aborted,
+        roll_refused,
+        roll_stops,
         rebuild_called_off,
         rebuild_refused,
         rebuild_finds_no_server,
@@ -323,6 +566,17 @@ SCENARIOS: dict[str, Callable[[Play], None]] = {
         one_host_for_ever,
         places_unknown_for_a_while,
         places_never_known,
+        gateway_dies,
+        gateway_is_off,
+        lost_gateway_is_replaced,
+        replacement_does_not_boot,
+        replacement_lands_on_the_peers_host,
+        replacement_stands_nobody_knows_where,
+        operator_replaces,
+        repair_stops,
+        repair_is_exhausted,
+        all_fall_silent,
+        worker_was_away,
         duplicate_lands,
         breaker_trips,
         stray_is_deleted,
@@ -377,28 +631,71 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "boot_fails": ("fail_boot:commit-_fail_gateway", "add_gateway:commit-_add_gateway"),
     "server_disappears": ("poll:commit-_fail_gateway", "delete:get"),
-    "rebuild": (
-        "gateway_rebuild:commit-gateway_rebuild",
-        "gateway_rebuild:send",
+    "outage_is_chosen_for": (
+        "outage_choose:commit-outage_choose",
+        "outage_choose:send",
         "announce:commit-_announce",
-        "begin_rebuild:commit-_move",
-        "rebuild:commit-renew",
-        "rebuild:rebuild",
-        "rebuild:commit-_rebuild",
-        "check_rebuild:action_status",
-        "check_rebuild:commit-_check_rebuild",
-        "check_rebuild:commit-_after_provider_error",
-        "check_rebuild:commit-_move",
     ),
+    "rebuild": (
+        "gateway_maintain:commit-gateway_maintain",
+        "gateway_maintain:send",
+        "announce:commit-_announce",
+        "begin_maintenance:commit-_move",
+        "maintain:commit-_maintain",
+        "maintain:rebuild",
+        "maintain:commit-_maintain#2",
+        "check_maintenance:action_status",
+        "check_maintenance:commit-_check_maintenance",
+        "check_maintenance:commit-_after_provider_error",
+        "check_maintenance:commit-_move",
+    ),
+    "reboot": ("maintain:reboot", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
+    "power_cycle": ("maintain:power_cycle", "maintain:commit-_maintain#2", "check_maintenance:commit-_move"),
+    "drained_and_taken_back": (
+        "gateway_drain:commit-gateway_drain",
+        "gateway_drain:send",
+        "gateway_undrain:commit-gateway_undrain",
+        "gateway_undrain:send",
+    ),
+    "drained_then_rebooted": ("gateway_maintain:commit-gateway_maintain", "begin_maintenance:commit-_move"),
+    "roll": (
+        "rollout_start:commit-rollout_start",
+        "roll:image_regions",
+        "roll:commit-_check_image",
+        "roll:commit-_check_image#2",
+        "roll:commit-_advance",
+        "roll:send",
+        "rollout_pause:commit-_move",
+        "rollout_resume:commit-rollout_resume",
+    ),
+    "roll_aborted": ("rollout_abort:commit-rollout_abort", "rollout_abort:send"),
+    "roll_refused": ("roll:image_regions", "roll:commit-_check_image#2"),
+    "roll_stops": ("roll:commit-_advance", "roll:send"),
     "rebuild_called_off": ("resume:commit-_move",),
-    "rebuild_refused": ("rebuild:commit-_after_provider_error",),
-    "rebuild_finds_no_server": ("rebuild:get",),
-    "rebuild_takes_too_long": ("fail_rebuild:commit-_move",),
+    "rebuild_refused": ("maintain:commit-_after_provider_error",),
+    "rebuild_finds_no_server": ("maintain:get",),
+    "rebuild_takes_too_long": ("fail_maintenance:commit-_move",),
     "bug": ("reconcile:commit-_postpone_after_crash",),
     "one_host": ("check_placement:commit-_check_placement",),
     "one_host_for_ever": ("check_placement:commit-_settle_placement",),
     "places_unknown_for_a_while": ("check_placement:commit-_after_provider_error",),
     "places_never_known": ("check_placement:commit-_after_provider_error",),
+    "gateway_dies": ("watch:commit-_conclude", "watch:commit-permit", "watch:commit-_begin", "watch:send"),
+    "gateway_is_off": ("tidy:commit-_note_statuses", "tidy:send", "maintain:power_on"),
+    "lost_gateway_is_replaced": (
+        "watch:commit-_begin",
+        "add_successor:commit-add_successor",
+        "take_over:neighbours",
+        "take_over:commit-settle",
+    ),
+    "replacement_does_not_boot": ("fail_boot:commit-abandon",),
+    "replacement_lands_on_the_peers_host": ("take_over:commit-take_over",),
+    "replacement_stands_nobody_knows_where": ("take_over:commit-_after_provider_error",),
+    "operator_replaces": ("gateway_replace:commit-gateway_replace", "gateway_replace:send"),
+    "repair_stops": ("watch:commit-permit", "go_on:commit-go_on"),
+    "repair_is_exhausted": ("watch:commit-_tell_exhausted",),
+    "all_fall_silent": ("watch:commit-observe_node",),
+    "worker_was_away": ("watch:commit-beat",),
     "duplicate_lands": ("tidy:list_by_tag", "tidy:commit-permit", "tidy:delete"),
     "breaker_trips": ("tidy:commit-permit", "reset:commit-reset"),
     "stray_is_deleted": (
@@ -475,6 +772,7 @@ def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     play.check()
 
 
+@pytest.mark.timeout(900)
 def test_the_list_is_complete(db: None, cloud: FileCloud, worker: Worker, settings: Settings) -> None:
     missing, stale = {}, {}
     sites: set[crash_sites.Site] = set()

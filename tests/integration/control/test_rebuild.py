@@ -11,9 +11,11 @@ from egress.control import clock
 from egress.control.agents import calls as agents
 from egress.control.errors import GatewayLost, GatewayNotInUse, PeerNotReady, Unauthorized, WindowClosed
 from egress.control.health import LOST
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, RouteChange
+from egress.control.models_rollouts import Maintenance
 from egress.control.selectors import egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
+from egress.control.services import egress_disable, egress_enable, egress_retry
 from egress.control.waiting import waits_for
 from egress.wire.messages import GatewaySyncRequest
 
@@ -37,7 +39,7 @@ def told() -> list[str]:
 
 
 def rebuild(fleet: Fleet, slot: int = 0) -> Gateway:
-    return gateway_rebuild(gateway=fleet.gateways()[slot], actor=fleet.user)
+    return gateway_maintain(kind=Maintenance.REBUILD, gateway=fleet.gateways()[slot], actor=fleet.user)
 
 
 def to_maintenance(fleet: Fleet) -> None:

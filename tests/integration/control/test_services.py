@@ -250,6 +250,17 @@ def test_a_change_that_is_none_of_the_nodes_business_wakes_no_node(fleet: Fleet,
     assert Event.objects.filter(subject="cluster.change").count() == (fields not in ({}, {"region": "lab1"}))
 
 
+@pytest.mark.parametrize("targets", [["9.9.9.9"], []])
+def test_a_change_of_targets_is_told_to_gateways_at_once_and_to_no_node(fleet: Fleet, targets: list[str]) -> None:
+    fleet.bring_up()
+    told = fleet.cluster.clients_revision
+    changed = cluster_change(cluster=fleet.cluster, actor=fleet.user, internet_targets=targets)
+    assert (changed.revision, changed.clients_revision) == (1, told + 1)
+    assert changed.internet_targets == targets
+    again = cluster_change(cluster=fleet.cluster, actor=fleet.user, internet_targets=targets)
+    assert again.clients_revision == told + 1
+
+
 FIXED = {
     "region": "fra1",
     "vpc_id": "another",
@@ -289,8 +300,23 @@ def test_what_gateways_and_nodes_are_built_on_changes_only_while_nothing_is_enab
         {"local_networks": ["10.0.0.0/255.0.0.0"]},
         {"local_networks": ["0.0.0.0/0"]},
         {"local_networks": ["128.0.0.0/1"]},
+        {"internet_targets": ["10.0.0.1"]},
+        {"internet_targets": ["224.0.0.1"]},
+        {"internet_targets": ["dns.example"]},
+        {"internet_targets": ["1.1.1.1", "1.1.1.1"]},
+        {"internet_targets": [f"1.1.1.{n}" for n in range(9)]},
+        {"internet_targets": "1.1.1.1"},
+        {"internet_targets": [["1.1.1.1"]]},
         {"vpc": "0.0.0.0/0"},
         {"vpc": "10.0.0.1/8"},
+        {"probe_interval_ms": 0},
+        {"probe_interval_ms": 49},
+        {"probe_interval_ms": 1_001},
+        {"probe_misses_to_suspect": 1},
+        {"probe_dead_after_ms": 999},
+        {"probe_dead_after_ms": 30_001},
+        {"probe_interval_ms": 500, "probe_misses_to_suspect": 10},
+        {"probe_hold_down_seconds": 3_601},
         {"revision": 99},
         {"nonsense": 1},
     ],

@@ -9,10 +9,12 @@ from pytest_django import Settings
 
 from egress.control import clock, distribution, naming
 from egress.control.errors import NothingToRetry
+from egress.control.maintenance import gateway_maintain
 from egress.control.models import Assignment, AssignmentStatus, Gateway, GatewayStatus, RouteChange
+from egress.control.models_rollouts import Maintenance
 from egress.control.reconcile.failures import stopped_message, trying_message
 from egress.control.selectors import egress_view
-from egress.control.services import egress_disable, egress_enable, egress_retry, gateway_rebuild
+from egress.control.services import egress_disable, egress_enable, egress_retry
 from egress.provider.base import ProviderError, RateLimited, ServerSpec
 
 from .cloud import FileCloud
@@ -193,11 +195,11 @@ def test_a_rebuild_that_fails_for_good_leaves_the_pair_active_with_both_ways_out
 ) -> None:
     fleet.bring_up()
     fleet.cloud.fail(method, code, times=1 if code in LASTING else 3)
-    gateway_rebuild(gateway=fleet.gateways()[0], actor=fleet.user)
+    gateway_maintain(kind=Maintenance.REBUILD, gateway=fleet.gateways()[0], actor=fleet.user)
     assert settle(fleet, settings).status == AssignmentStatus.ACTIVE
     assert [gateway.provisioning_status for gateway in fleet.gateways()] == ["error", "ready"]
     if way_out == "rebuild":
-        gateway_rebuild(gateway=fleet.gateways()[0], actor=fleet.user)
+        gateway_maintain(kind=Maintenance.REBUILD, gateway=fleet.gateways()[0], actor=fleet.user)
         settle(fleet, settings)
         check_active(fleet)
     else:
@@ -285,6 +287,6 @@ def server_of(fleet: Fleet, gateway: Gateway, status: GatewayStatus) -> dict[str
     server = fleet.cloud.create_or_adopt(spec, tag=tag)
     if status in UNREPORTED:
         return {}
-    busy = {"rebuild_action_id": "7"} if status == GatewayStatus.MAINTENANCE else {}
+    busy = {"action_id": "7"} if status == GatewayStatus.MAINTENANCE else {}
     addresses = {"public_address": server.public_address, "private_address": server.private_address}
     return {"server_id": server.id, **addresses, **busy}

@@ -24,7 +24,11 @@ PAGES = {
     ("web:disable", "active", "get"): (OK, OK, FORBIDDEN, NOT_FOUND, FOUND),
     ("web:disable", "active", "post"): (FOUND, FOUND, FORBIDDEN, NOT_FOUND, FOUND),
     ("web:retry", "error", "post"): (FOUND, FOUND, FORBIDDEN, NOT_FOUND, FOUND),
+    ("web:outage", "active", "get"): (OK, OK, FORBIDDEN, NOT_FOUND, FOUND),
+    ("web:outage", "active", "post"): (FOUND, FOUND, FORBIDDEN, NOT_FOUND, FOUND),
 }
+#: What the forms want between them.
+POSTED = {"name": "shop-api", "on_outage": "shared"}
 WHO = ("owner", "member", "viewer", "outsider", "anonymous")
 
 
@@ -39,7 +43,7 @@ def test_page_answers_by_role(
     before = _wish(app)
     url = reverse(page) if page == "web:apps" else reverse(page, args=[app.pk])
 
-    response = getattr(client_of(who), method)(url, {"name": app.name} if method == "post" else {})
+    response = getattr(client_of(who), method)(url, POSTED if method == "post" else {})
 
     assert response.status_code == answer
     if who == "anonymous":
@@ -53,7 +57,7 @@ def test_viewer_is_offered_no_action(client_of: Clients, crew: rows.Crew, app: A
         other = rows.app(crew, f"app-{state}")
         rows.bring(other, state, by=crew.owner, addresses=(f"203.0.113.{len(state)}", f"203.0.114.{len(state)}"))
         text = client_of("viewer").get(reverse("web:app", args=[other.pk])).content.decode()
-        for page in ("web:enable", "web:disable", "web:retry"):
+        for page in ("web:enable", "web:disable", "web:retry", "web:outage"):
             assert reverse(page, args=[other.pk]) not in text
         assert "lets you look, not change" in text
 
@@ -77,5 +81,5 @@ def test_polling_after_the_session_ended_sends_the_whole_page_to_the_log_in(clie
     assert response.content == b""
 
 
-def _wish(app: App) -> list[tuple[str, str]]:
-    return list(Assignment.objects.filter(app=app).values_list("wish", "status"))
+def _wish(app: App) -> list[tuple[str, str, str]]:
+    return list(Assignment.objects.filter(app=app).values_list("wish", "status", "app__on_outage"))

@@ -85,3 +85,14 @@ def test_a_revoked_token_keeps_its_time(admin_client: Client, admin_user: Any) -
 def _revoke(client: Client, token: ApiToken) -> None:
     url = reverse("admin:accounts_apitoken_changelist")
     client.post(url, {"action": "revoke", "_selected_action": [str(token.pk)]})
+
+
+def test_only_who_operates_gateways_makes_a_token_that_does(admin_client: Client) -> None:
+    _add(admin_client, can_operate="on")
+    assert ApiToken.objects.get().can_operate
+    maker = make_user(is_staff=True)
+    maker.user_permissions.add(Permission.objects.get(codename="add_apitoken"))
+    client = Client()
+    client.force_login(maker)
+    _add(client, can_operate="on")
+    assert not ApiToken.objects.get(created_by=maker).can_operate

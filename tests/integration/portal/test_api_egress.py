@@ -52,7 +52,15 @@ def test_description_is_current(tmp_path: Path) -> None:
 def test_app_without_dedicated_egress(api: Api, app: App) -> None:
     assert api("GET", f"apps/{app.pk}/egress") == (
         200,
-        {"type": "AUTOASSIGN", "dedicated_ips": [], "state": "off", "error": None, "simulated": False},
+        {
+            "type": "AUTOASSIGN",
+            "dedicated_ips": [],
+            "state": "off",
+            "error": None,
+            "conditions": [],
+            "on_outage": "reject",
+            "simulated": False,
+        },
     )
 
 
@@ -162,6 +170,9 @@ def test_giving_up_what_failed_retries_nothing(api: Api, crew: rows.Crew, app: A
         ({"type": "BOTH"}, "`type` isn't one that there is."),
         ({"type": None}, "`type` is null."),
         ({"type": {"a": 1}}, "`type` isn't one that there is."),
+        ({"on_outage": "shared"}, "`type` is missing."),
+        ({"type": "DEDICATED_IP", "on_outage": "open"}, "`on_outage` isn't one that there is."),
+        ({"type": "DEDICATED_IP", "on_outage": None}, "`on_outage` is null."),
         ({"type": "DEDICATED_IP", "typ": 1, "é": 2}, 'The body holds what isn\'t known here: "typ", "\\u00e9".'),
         ('{"type": "DEDICATED_IP", "\\ud800": 1}', 'The body holds what isn\'t known here: "\\ud800".'),
     ],
@@ -170,10 +181,32 @@ def test_body_that_is_no_wish_is_refused_with_what_is_wanted(api: Api, app: App,
     status, error = api("PUT", f"apps/{app.pk}/egress", body)
 
     assert (status, error["code"]) == (400, "invalid")
-    wanted = 'Send one object with `type` alone, "AUTOASSIGN" or "DEDICATED_IP".'
+    choices = '"reject" or "shared"'
+    wanted = f'Send one object with `type`, "AUTOASSIGN" or "DEDICATED_IP", and, if you like, `on_outage`, {choices}.'
     assert error["message"] == f"{words} {wanted} Nothing was changed."
     assert error["details"]
     assert not Assignment.objects.exists()
+
+
+def test_choice_for_an_outage_is_kept_until_another_is_sent(api: Api, app: App) -> None:
+    status, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP", "on_outage": "shared"})
+    assert (status, egress["on_outage"], egress["state"]) == (200, "shared", "provisioning")
+
+    for kind in ("DEDICATED_IP", "AUTOASSIGN"):
+        _, egress = api("PUT", f"apps/{app.pk}/egress", {"type": kind})
+        assert egress["on_outage"] == "shared", "a program that doesn't know the choice must not wipe it"
+
+    _, egress = api("PUT", f"apps/{app.pk}/egress", {"type": "AUTOASSIGN", "on_outage": "reject"})
+    assert egress["on_outage"] == "reject"
+
+
+def test_refused_wish_changes_no_part_of_it(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "draining", by=crew.owner)
+
+    status, _ = api("PUT", f"apps/{app.pk}/egress", {"type": "DEDICATED_IP", "on_outage": "shared"})
+
+    assert status == 409
+    assert App.objects.get().on_outage == "reject"
 
 
 def test_many_unknown_keys_make_no_long_message(api: Api, app: App) -> None:
@@ -249,3 +282,42 @@ def test_a_wish_during_a_hold_is_noted_and_says_what_it_waits_for(api: Api, crew
 def test_a_simulated_egress_is_marked(api: Api, app: App, settings: Settings) -> None:
     settings.SIMULATED = "no namespaces here"
     assert api("GET", f"apps/{app.pk}/egress")[1]["simulated"] is True
+
+
+def conditions(egress: dict[str, object]) -> list[tuple[str, str, str]]:
+    found = egress["conditions"]
+    assert isinstance(found, list)
+    return [(each["type"], each["status"], each["reason"]) for each in found]
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "expected"),
+    [
+        ("active", "active", [("Available", "True", "GatewayUp"), ("Redundant", "True", "BothGatewaysUp")]),
+        ("degraded", "degraded", [("Available", "True", "GatewayUp"), ("Redundant", "False", "GatewayDown")]),
+        ("lost", "degraded", [("Available", "True", "GatewayUp"), ("Redundant", "False", "GatewayLost")]),
+        ("dark", "degraded", [("Available", "False", "GatewaysDown"), ("Redundant", "False", "GatewaysDown")]),
+        ("provisioning", "provisioning", []),
+        ("draining", "draining", []),
+    ],
+)
+def test_conditions_say_what_is_so_and_why(
+    api: Api, crew: rows.Crew, app: App, state: str, shown: str, expected: list[tuple[str, str, str]]
+) -> None:
+    rows.bring(app, state, by=crew.owner)
+
+    _, egress = api("GET", f"apps/{app.pk}/egress")
+    _, listed = api("GET", "apps/")
+
+    assert (egress["state"], conditions(egress)) == (shown, expected)
+    assert listed["results"][0]["egress"] == egress  # type: ignore[index]  # a list of objects
+
+
+def test_maintenance_as_planned_is_no_degradation(api: Api, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    Gateway.objects.filter(slot=0).update(provisioning_status="draining")
+
+    _, egress = api("GET", f"apps/{app.pk}/egress")
+
+    assert egress["state"] == "active"
+    assert conditions(egress)[1] == ("Redundant", "False", "Maintenance")

@@ -7,8 +7,9 @@ from django.test import Client
 from django.urls import reverse
 
 from egress.control import installation
-from egress.control.models import App, Gateway, GatewayStatus
+from egress.control.models import App, Gateway, GatewayStatus, Node
 from egress.control.selectors import egress_view
+from egress.control.transitions import gateway_transition
 from portal.web.page import BUSY_SECONDS, CALM_SECONDS, app_page
 from tests.integration.portal import rows
 
@@ -101,8 +102,14 @@ def test_list_shows_no_address_that_may_still_change(client_of: Clients, crew: r
 @pytest.mark.parametrize(
     ("state", "words"),
     [
-        ("degraded", "New connections use the other one."),
-        ("dark", "Traffic is rejected, not sent from shared addresses."),
+        (
+            "degraded",
+            "<strong>Gateway B is down.</strong> New connections leave from 203.0.113.10. The app works, without",
+        ),
+        (
+            "dark",
+            "<strong>Neither gateway can be used.</strong> New connections are blocked, not sent from shared",
+        ),
     ],
 )
 def test_dead_gateway_is_told_with_what_comes_of_it(
@@ -112,7 +119,8 @@ def test_dead_gateway_is_told_with_what_comes_of_it(
 
     text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
 
-    assert f"{words}</strong> Both addresses stay reserved for this app." in text
+    assert words in text
+    assert " Both addresses stay yours." in text
 
 
 def test_an_address_that_is_lost_is_not_told_as_the_apps_own(client_of: Clients, crew: rows.Crew, app: App) -> None:
@@ -121,7 +129,7 @@ def test_an_address_that_is_lost_is_not_told_as_the_apps_own(client_of: Clients,
     text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
 
     assert f"{rows.ADDRESSES[0]} is lost with its server and may become a stranger&#x27;s" in text
-    assert "stay reserved" not in text
+    assert "stay yours" not in text
     assert "They may still change" not in text
     assert "ufw allow" not in text
     assert [ip.status for ip in egress_view(app).ips] == ["REMOVED", "ASSIGNED"]
@@ -206,3 +214,44 @@ def test_list_is_cut_into_pages(client_of: Clients, crew: rows.Crew) -> None:
 
 def test_somebody_without_apps_is_told_where_they_come_from(client_of: Clients, crew: rows.Crew) -> None:
     assert b"No apps yet" in client_of("outsider").get(reverse("web:apps")).content
+
+
+def test_chosen_shared_addresses_are_drawn_and_told_while_both_are_down(
+    client_of: Clients, crew: rows.Crew, app: App
+) -> None:
+    App.objects.update(on_outage="shared")
+    rows.bring(app, "dark", by=crew.owner)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert "Both gateways down" in text
+    assert "New connections leave from shared addresses, as you chose: your firewall sees other addresses." in text
+    assert "reach the internet through shared addresses" in text
+    assert "no gateway" not in text
+
+
+def test_planned_maintenance_is_told_without_alarm(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    gateway_transition(gateway=Gateway.objects.get(slot=0), to=GatewayStatus.DRAINING)
+
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+
+    assert '<span class="state busy">Gateway A in maintenance</span>' in text
+    assert "Gateway A is being updated, as planned. New connections leave from 203.0.113.20." in text
+    assert "notice warn" not in text
+    assert "notice bad" not in text
+
+
+def test_nodes_that_reach_no_gateway_are_believed_over_the_gateways_own_word(
+    client_of: Clients, crew: rows.Crew, app: App
+) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    bad = {str(gateway.pk): "unhealthy" for gateway in Gateway.objects.all()}
+    first, second = Node.objects.order_by("ordinal")
+    Node.objects.filter(pk=first.pk).update(gateways=bad)
+    text = client_of("owner").get(reverse("web:app", args=[app.pk])).content.decode()
+    assert "Of 2 nodes with containers of the app 1 reaches neither gateway." in text
+
+    Node.objects.filter(pk=second.pk).update(gateways=bad)
+    for url in (reverse("web:app", args=[app.pk]), reverse("web:apps")):
+        assert "Both gateways down" in client_of("owner").get(url).content.decode()

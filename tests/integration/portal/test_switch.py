@@ -134,3 +134,26 @@ def test_links_to_actions_change_nothing(client_of: Clients, crew: rows.Crew, ap
     client_of("owner").get(reverse("web:disable", args=[app.pk]))
 
     assert Assignment.objects.get().status == AssignmentStatus.ERROR
+
+
+def test_choice_for_an_outage_shows_what_follows_and_is_kept(client_of: Clients, crew: rows.Crew, app: App) -> None:
+    rows.bring(app, "active", by=crew.owner)
+    client, url = client_of("member"), reverse("web:outage", args=[app.pk])
+
+    text = " ".join(client.get(url).content.decode().split())
+    assert "your firewall would see other addresses" in text
+    assert 'value="reject" checked' in text
+
+    assert client.post(url, {"on_outage": "shared"}).headers["Location"] == reverse("web:app", args=[app.pk])
+    page = " ".join(client.get(reverse("web:app", args=[app.pk])).content.decode().split())
+    assert "<strong>shared addresses</strong>: your firewall would see other addresses" in page
+    assert "Set to use shared addresses if both gateways are down by member@northwind.example" in page
+    assert 'value="shared" checked' in " ".join(client.get(url).content.decode().split())
+
+
+@pytest.mark.parametrize("posted", [{}, {"on_outage": ""}, {"on_outage": "open"}])
+def test_no_choice_is_told_and_changes_nothing(client_of: Clients, app: App, posted: dict[str, str]) -> None:
+    response = client_of("owner").post(reverse("web:outage", args=[app.pk]), posted)
+
+    assert b"Choose one of the two." in response.content
+    assert App.objects.get().on_outage == "reject"

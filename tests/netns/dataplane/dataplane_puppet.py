@@ -64,6 +64,7 @@ class Deeds:
         self.sockets: dict[str, socket.socket] = {}
         self.seen: collections.Counter[str] = collections.Counter()
         self.dataplane = None
+        self.flags, self.boot = 1, "b"
         self.kept: list[tuple[str, str]] = []
         self.watching: set[str] = set()
         #: A server's open connections, and by what it speaks to each asker by datagrams.
@@ -101,6 +102,20 @@ class Deeds:
             return self._say(self.sockets[name])
         except OSError as error:
             return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+
+    def standing(self, name: str) -> str:
+        """Return "open" for a kept connection that nothing has happened to, else what has."""
+        connection = self.sockets[name]
+        patience = connection.gettimeout()
+        connection.settimeout(0)
+        try:
+            return "data" if connection.recv(200, socket.MSG_PEEK) else "closed"
+        except BlockingIOError:
+            return "open"
+        except OSError as error:
+            return os.strerror(error.errno)
+        finally:
+            connection.settimeout(patience)
 
     def tell(self, name: str, to: str, port: int, text: str = "tell") -> None:
         """Send one datagram from the kept socket `name`, waiting for nothing."""
@@ -231,12 +246,74 @@ class Deeds:
                 request, sender = datagrams.recvfrom(200)
                 nonce = probe.read_request(bytes.fromhex(key), request)
                 if nonce:
-                    reply = probe.answer(bytes.fromhex(key), nonce, flags=probe.FORWARDING, boot_id="b")
+                    reply = probe.answer(bytes.fromhex(key), nonce, flags=self.flags, boot_id=self.boot)
                     datagrams.sendto(reply, sender)
 
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         datagrams.bind((host, probe.PORT))
         threading.Thread(target=answer, daemon=True).start()
+
+    def answer_otherwise(self, flags: int | None = None, boot: str | None = None) -> None:
+        """Have probes answered with other flags, or as after another boot."""
+        self.flags = self.flags if flags is None else flags
+        self.boot = boot or self.boot
+
+    def record_answers(self, source: str) -> None:
+        """Keep the frames of answers to probes that `source` sends, whoever they are for, as they pass the bridge."""
+        self.frames: list[bytes] = []
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        wire.bind(("p-gw-a", 0))
+        wanted = socket.inet_aton(source)
+
+        def record() -> None:
+            while True:
+                frame, address = wire.recvfrom(2000)
+                if address[2] != socket.PACKET_OUTGOING and frame[26:30] == wanted and b"SGA1" in frame:
+                    self.frames.append(frame)
+
+        threading.Thread(target=record, daemon=True).start()
+
+    def recorded(self) -> int:
+        return len(self.frames)
+
+    def replay(self) -> None:
+        """Send what was recorded to the node again and again."""
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        wire.bind(("p-n1", 0))
+        self.sent = 0
+
+        def send() -> None:
+            while True:
+                for frame in tuple(self.frames):
+                    wire.send(frame)
+                    self.sent += 1
+                    time.sleep(0.001)
+
+        threading.Thread(target=send, daemon=True).start()
+
+    def replayed(self) -> int:
+        return self.sent
+
+    def lie(self, source: str, to: str, key: str) -> None:
+        """Answer probes and echoes in the name of `source` that nobody asked this one for, at every port of `to`."""
+        from egress.wire import probe
+
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        answer = probe.answer(bytes.fromhex(key), b"\0" * 8, flags=1, boot_id="b")
+
+        def head(protocol: int) -> bytes:
+            ends = socket.inet_aton(source) + socket.inet_aton(to)
+            return struct.pack(">BBHHHBBH", 0x45, 0, 0, 0, 0, 64, protocol, 0) + ends
+
+        def send() -> None:
+            while True:
+                for port in range(32768, 61000):
+                    with contextlib.suppress(OSError):
+                        datagram = struct.pack(">HHHH", probe.PORT, port, 8 + len(answer), 0) + answer
+                        raw.sendto(head(17) + datagram, (to, 0))
+                        raw.sendto(head(1) + struct.pack(">BBHHH", 0, 0, 0xFFFF, 0, 0), (to, 0))
+
+        threading.Thread(target=send, daemon=True).start()
 
     def sniff(self, interface: str) -> None:
         """Count IPv4 packets that arrive on `interface`, by "source>destination"."""
@@ -316,6 +393,14 @@ class Deeds:
     def unsure(self) -> None:
         self.dataplane.unsure()
 
+    def returned(self) -> dict[str, int]:
+        return self.dataplane.returned()
+
+    def destroy(self, address: str, port: int, peer: str, peer_port: int) -> bool:
+        from egress.netkit.sockets import Connection, Sockets
+
+        return Sockets().destroy(Connection(address, port, peer, peer_port))
+
     def uninstall(self) -> None:
         self.dataplane.uninstall()
 
@@ -323,10 +408,12 @@ class Deeds:
         """Probe gateways, as the agent does, until `probe_no_more`."""
         import asyncio
 
+        from egress.node.judge import Target
         from egress.node.prober import Prober
+        from egress.wire.messages import Probing
 
         self.prober = Prober(lambda: None, interface=interface)
-        self.prober.set_targets(targets, key)
+        self.prober.follow({name: Target(address) for name, address in targets.items()}, key, Probing())
         self.loop = asyncio.new_event_loop()
         self.probing = self.loop.create_task(self.prober.run())
 
@@ -340,7 +427,7 @@ class Deeds:
         """Return the verdicts that were in force at one time or another during the next second."""
         seen = set()
         for _ in range(100):
-            seen |= set(self.prober.health().values())
+            seen |= set(self.prober.judge.health().values())
             time.sleep(0.01)
         return sorted(seen)
 
@@ -370,7 +457,9 @@ def _wish(terms: dict) -> object:
         ordinal=terms["ordinal"],
         routes={route.namespace: route for route in routes},
         pods={pod["address"]: Pod(**pod) for pod in terms["pods"]},
-        suspect=frozenset(terms.get("suspect", ())),
+        suspect=frozenset(terms.get("suspect", ())) | frozenset(terms.get("dead", ())),
+        dead=frozenset(terms.get("dead", ())),
+        resting=tuple(terms.get("resting", ())),
     )
 
 

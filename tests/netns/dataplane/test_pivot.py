@@ -1,77 +1,16 @@
 """The whole agent, with gateways that fall silent: what becomes of new connections and of those that exist."""
 
-import contextlib
-import json
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from dataplane_world import N1, OBSERVER, A, B, World
+from served_world import served, wait_health, wait_source
 
-from egress.wire.messages import Route, RouteGateway
 from tests.unit.node.conftest import folder
-from tests.unit.node.rig import Node, StandIn, ptp_result, table, wait_for
+from tests.unit.node.rig import Node, StandIn, wait_for
 
-__all__ = ["folder"]
+__all__ = ["folder", "served"]
 pytestmark = pytest.mark.netns
-GATEWAYS = {"gw-a": ("10.110.0.11", A), "gw-b": ("10.110.0.12", B)}
-
-
-@pytest.fixture
-def served(pods: World, folder: Path) -> Iterator[tuple[World, Node, StandIn]]:
-    """The world with the agent on n1, in sync, and both gateways found healthy."""
-    netns = f"/run/netns/{pods.ns('n1')}"
-    gateways = tuple(
-        RouteGateway(id=name, slot=slot, private_address=private, public_address=public)
-        for slot, (name, (private, public)) in enumerate(GATEWAYS.items())
-    )
-    with contextlib.ExitStack() as cleanup:
-        pods.ip("n1", "link set lo up")
-        control_plane = StandIn(folder, netns=netns)
-        control_plane.table = table(Route(namespace="shop", pair=7, state="active", gateways=gateways))
-        control_plane.start()
-        cleanup.callback(control_plane.stop)
-        node = Node(folder / "node", f"https://localhost:{control_plane.port}", control_plane.ca_file, netns=netns)
-        cleanup.callback(lambda: node.agent and node.stop())
-        for name, pod in pods.pods.items():
-            if not pod["bridge"]:
-                (node.cache_dir / name).write_text(json.dumps(cached(pods, name)))
-        for name, (private, _) in GATEWAYS.items():
-            pods[name]("answer_probes", host=private, key=control_plane.table.probe_key)
-        node.start(real=True)
-        wait_health(control_plane, **{"gw-a": "healthy", "gw-b": "healthy"})
-        assert pods["shop1"]("ask", to=OBSERVER, port=80) == A
-        yield pods, node, control_plane
-
-
-def cached(world: World, name: str) -> dict[str, object]:
-    pod = world.pods[name]
-    netns = f"/run/netns/{world.ns(name)}"
-    return {
-        "kind": "cniCacheV1",
-        "containerId": name,
-        "ifName": "eth0",
-        "networkName": "pods",
-        "netns": netns,
-        "cniArgs": [["K8S_POD_NAMESPACE", pod["namespace"]]],
-        "result": ptp_result(pod["address"], netns=netns, veth=pod["interface"]),
-    }
-
-
-def wait_health(control_plane: StandIn, **health: str) -> None:
-    wait_for(lambda: control_plane.reports and control_plane.reports[-1].gateways == health, f"{health} is reported")
-
-
-def wait_source(world: World, source: str) -> None:
-    """Ask until the answer is `source`; until then it is the other gateway's, or none, but never the node's."""
-
-    def asked() -> bool:
-        answer = world["shop1"]("ask", to=OBSERVER, port=80, timeout=0.2)
-        assert answer != N1
-        return answer == source
-
-    wait_for(asked, f"new connections leave from {source}")
 
 
 def test_a_hung_gateway_gets_no_new_connections_and_keeps_its_old_ones(served: tuple[World, Node, StandIn]) -> None:

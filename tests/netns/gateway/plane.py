@@ -60,6 +60,11 @@ class ControlPlane:
             self.changed.notify_all()
             return self.sync.revision
 
+    def set_targets(self, *targets: str) -> None:
+        with self.changed:
+            self.sync = replace(self.sync, revision=self.sync.revision + 1, targets=targets)
+            self.changed.notify_all()
+
     def start(self) -> None:
         listening = inside(self._namespace, lambda: socket.create_server((ROUTER, PORT), backlog=32))
         self._server = _Server(self, self._tls.wrap_socket(listening, server_side=True, do_handshake_on_connect=False))

@@ -13,7 +13,8 @@ import pytest
 from egress.wire import probe
 from tests.netns.hostile import frames as f
 
-from .plane import PROBE_KEY
+from .ear import TARGETS, add_targets
+from .plane import PROBE_KEY, ControlPlane
 from .world import NODE, OBSERVER, PRIVATE, PUBLIC, REFUSED, ROUTER, STRANGER, World, eventually, inside, run
 
 pytestmark = pytest.mark.netns
@@ -29,6 +30,13 @@ NOT_THE_INTERNET = (
     STRANGER,
 )
 ANCHOR = "10.17.0.5"
+
+
+@pytest.fixture(autouse=True)
+def _asks_targets(world: World, plane: ControlPlane) -> None:
+    """Everywhere here, the gateway asks targets in the internet and hears them."""
+    add_targets(world)
+    plane.set_targets(*TARGETS)
 
 
 class Camera:
@@ -159,7 +167,7 @@ def test_a_connection_to_the_internet_opens_no_way_elsewhere(stage: Stage) -> No
 def test_nothing_comes_in_from_the_internet(stage: Stage) -> None:
     genuine = probe.request(KEY, b"12345678")
     for to in (NODE, STRANGER, PRIVATE, PUBLIC, ANCHOR, "10.110.15.255", "224.0.0.1"):
-        for source in (OBSERVER, ROUTER, NODE, STRANGER, PRIVATE, PUBLIC, ANCHOR):
+        for source in (OBSERVER, *TARGETS, ROUTER, NODE, STRANGER, PRIVATE, PUBLIC, ANCHOR):
             stage.send(stage.world.internet, *each_way(source, to))
             stage.send(stage.world.internet, f.ip(source, to, f.UDP, f.udp(source, to, 4444, probe.PORT, genuine)))
             stage.send(stage.world.internet, *each_way(source, to, options=f.route_option(f.LOOSE, NODE)))

@@ -71,8 +71,8 @@ class Droplet:
         return lines[max(at for at, line in enumerate(lines) if line == "--- boot ---") :]
 
 
-def create(lab: Lab, name: str) -> Droplet:
-    body = {"name": name, "region": "fra1", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "user_data": USER_DATA}
+def create(lab: Lab, name: str, *, user_data: str = USER_DATA) -> Droplet:
+    body = {"name": name, "region": "fra1", "size": "s-1vcpu-1gb", "image": "ubuntu-24-04-x64", "user_data": user_data}
     status, answer = lab.api("POST", "droplets", body)
     assert status == 202, answer
     droplet = Droplet(lab, answer["droplet"]["id"])
@@ -132,7 +132,7 @@ def test_a_stopped_service_stays_stopped(droplet: Droplet) -> None:
 
 
 def test_systemctl_refuses_what_it_does_not_know(droplet: Droplet) -> None:
-    assert "knows daemon-reload" in droplet.sh("systemctl mask probe 2>&1 || true")
+    assert "knows daemon-reload" in droplet.sh("systemctl edit probe 2>&1 || true")
     assert droplet.sh("systemctl start absent 2>&1 || echo $?") == "Unit absent.service could not be found.\n4"
 
 
@@ -181,11 +181,13 @@ def test_a_service_that_ends_before_it_is_ready_fails_its_start(droplet: Droplet
 @pytest.mark.parametrize("kind", ["power_cycle", "reboot"])
 def test_a_reboot_keeps_disk_and_addresses_and_starts_what_is_enabled(droplet: Droplet, kind: str) -> None:
     addresses = droplet.address("public"), droplet.address("private")
+    boot_id = droplet.sh("cat /proc/sys/kernel/random/boot_id")
     droplet.sh("echo kept > /var/kept")
     droplet.act(kind)
     droplet.wait_booted()
     assert droplet.sh("cat /var/kept /var/once; wc -l < /var/starts") == "kept\nonce\n2"
     assert droplet.sh("systemctl is-active probe") == "active"
+    assert droplet.sh("cat /proc/sys/kernel/random/boot_id") != boot_id
     assert (droplet.address("public"), droplet.address("private")) == addresses
 
 

@@ -221,17 +221,25 @@ OLD = NOW - timedelta(minutes=11)
         (gateway(status=GatewayStatus.ERROR), Act.SETTLED),
         (gateway(status=GatewayStatus.DRAINING), Act.WAIT),
         (gateway(status=GatewayStatus.DRAINING, flows=2), Act.WAIT),
-        (gateway(status=GatewayStatus.DRAINING, flows=0), Act.BEGIN_REBUILD),
-        (gateway(status=GatewayStatus.DRAINING, flows=2, since=NOW - timedelta(hours=1)), Act.BEGIN_REBUILD),
-        (gateway(status=GatewayStatus.MAINTENANCE), Act.REBUILD),
-        (gateway(status=GatewayStatus.MAINTENANCE, since=OLD), Act.REBUILD),
-        (gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True), Act.CHECK_REBUILD),
-        (gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True, since=OLD), Act.FAIL_REBUILD),
+        (gateway(status=GatewayStatus.DRAINING, flows=0), Act.BEGIN_MAINTENANCE),
+        (gateway(status=GatewayStatus.DRAINING, flows=2, since=NOW - timedelta(hours=1)), Act.BEGIN_MAINTENANCE),
+        (gateway(status=GatewayStatus.MAINTENANCE), Act.MAINTAIN),
+        (gateway(status=GatewayStatus.MAINTENANCE, since=OLD), Act.MAINTAIN),
+        (gateway(status=GatewayStatus.MAINTENANCE, acting=True), Act.CHECK_MAINTENANCE),
+        (gateway(status=GatewayStatus.MAINTENANCE, acting=True, since=OLD), Act.FAIL_MAINTENANCE),
         (gateway(status=GatewayStatus.BOOTING, addressed=True), Act.WAIT),
         (gateway(status=GatewayStatus.BOOTING, addressed=True, forwarding=True), Act.WAIT),
         (gateway(status=GatewayStatus.BOOTING, addressed=True, acknowledged=True), Act.WAIT),
         (gateway(status=GatewayStatus.BOOTING, forwarding=True, acknowledged=True), Act.MARK_READY),
-        (gateway(status=GatewayStatus.BOOTING, since=OLD), Act.FAIL_REBUILD),
+        (gateway(status=GatewayStatus.BOOTING, forwarding=True, acknowledged=True, rebooted=False), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, forwarding=True, acknowledged=True, seen=False), Act.WAIT),
+        (
+            gateway(status=GatewayStatus.BOOTING, forwarding=True, acknowledged=True, seen=False, since=OLD),
+            Act.FAIL_MAINTENANCE,
+        ),
+        (gateway(status=GatewayStatus.DRAINING, flows=0, held=True), Act.WAIT),
+        (gateway(status=GatewayStatus.DRAINING, flows=2, held=True, since=NOW - timedelta(hours=2)), Act.WAIT),
+        (gateway(status=GatewayStatus.BOOTING, since=OLD), Act.FAIL_MAINTENANCE),
     ],
 )
 def test_a_gateway_of_an_active_pair_is_drained_rebuilt_and_booted(first: GatewayFacts, expected: Act) -> None:
@@ -262,7 +270,7 @@ def test_without_a_peer_that_serves_nothing_is_rebuilt(peer: GatewayFacts, *, an
 def test_a_dead_gateway_is_rebuilt_without_a_peer() -> None:
     dead = gateway(status=GatewayStatus.MAINTENANCE)
     step = next_step(facts(ACTIVE, gateways=(dead, gateway(1, forwarding=False))))
-    assert (step.act, step.gateway_id) == (Act.REBUILD, A)
+    assert (step.act, step.gateway_id) == (Act.MAINTAIN, A)
 
 
 @pytest.mark.parametrize("status", [GatewayStatus.READY, GatewayStatus.DRAINING, GatewayStatus.ERROR])
@@ -271,7 +279,7 @@ def test_nodes_are_told_before_anything_else(status: GatewayStatus) -> None:
 
 
 def test_a_rebuild_is_asked_for_its_end_once_in_a_run() -> None:
-    rebuilding = gateway(status=GatewayStatus.MAINTENANCE, rebuilding=True)
+    rebuilding = gateway(status=GatewayStatus.MAINTENANCE, acting=True)
     step = next_step(facts(ACTIVE, gateways=(rebuilding, gateway(1)), polled=frozenset({A})))
     assert (step.act, step.wait_seconds) == (Act.WAIT, 1)
 
@@ -292,7 +300,10 @@ _GATEWAYS = st.builds(
     acknowledged=st.booleans(),
     reported_at=st.sampled_from([None, NOW, NOW - timedelta(minutes=11)]),
     flows=st.sampled_from([None, 0, 5]),
-    rebuilding=st.booleans(),
+    acting=st.booleans(),
+    held=st.booleans(),
+    rebooted=st.booleans(),
+    seen=st.booleans(),
 )
 _NODES = st.builds(NodeFacts, applied=st.booleans(), working=st.booleans(), flows=st.sampled_from([None, 0, 5]))
 
@@ -336,10 +347,10 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
     if step.act == Act.DISTRIBUTE:
         assert wish == Wish.ENABLED
         assert all(row.status == GatewayStatus.READY and row.forwarding for row in seen.gateways)
-    if step.act in {Act.BEGIN_REBUILD, Act.REBUILD}:
+    if step.act in {Act.BEGIN_MAINTENANCE, Act.MAINTAIN}:
         assert (wish, status, announced) == (Wish.ENABLED, AssignmentStatus.ACTIVE, True)
         serving = [row for row in seen.gateways if row.status == GatewayStatus.READY and row.forwarding]
         (own,) = (row for row in seen.gateways if row.id == step.gateway_id)
-        assert serving or (step.act == Act.REBUILD and not own.forwarding)
+        assert serving or (step.act == Act.MAINTAIN and not own.forwarding)
     if step.act in {Act.BEGIN_DELETE, Act.DELETE}:
         assert status != AssignmentStatus.ACTIVE

@@ -24,6 +24,7 @@ def test_the_default_route_tells_the_public_and_the_vpc_the_private_interface() 
         public_addresses=frozenset({"203.0.113.7", "10.17.0.5"}),
         private_interface="eth1",
         private_address="10.110.0.101",
+        next_hop="203.0.113.1",
     )
 
 
@@ -35,6 +36,11 @@ def test_an_anchor_address_inside_the_vpcs_range_doesnt_make_the_public_interfac
 def test_of_two_default_routes_the_lower_metric_counts() -> None:
     routes = [{"dst": "default", "dev": "eth1", "metric": 200}, {**DEFAULT, "metric": 100}]
     assert find_legs([PUBLIC, PRIVATE], routes, VPC).public_interface == "eth0"
+
+
+def test_a_default_route_without_a_next_hop_or_with_one_of_ipv6_names_none() -> None:
+    for route in ({"dst": "default", "dev": "eth0"}, {**DEFAULT, "gateway": "fe80::1"}):
+        assert not find_legs([PUBLIC, PRIVATE], [route], VPC).next_hop
 
 
 @pytest.mark.parametrize(

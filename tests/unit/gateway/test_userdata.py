@@ -4,6 +4,7 @@ import base64
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ import egress
 from egress.gateway.config import load_config
 from egress.gateway.userdata import (
     AGENT_PATH,
+    APT_PATH,
     CA_PATH,
     CONFIG_PATH,
     MAX_BYTES,
@@ -61,7 +63,7 @@ def test_the_same_input_gives_the_same_user_data() -> None:
 
 
 def test_there_is_room_left_for_a_ca_bundle() -> None:
-    assert len(gateway_user_data(replace(WANTED, ca_pem=""))) < MAX_BYTES * 2 / 3
+    assert len(gateway_user_data(replace(WANTED, ca_pem=""))) < MAX_BYTES * 4 / 5
 
 
 def test_too_large_a_ca_bundle_is_refused_with_what_to_do() -> None:
@@ -98,10 +100,41 @@ def test_forwarding_is_not_switched_on_by_sysctl() -> None:
     assert "ip_forward" not in json.dumps(document()["runcmd"])
 
 
+def test_updates_never_reboot_a_gateway_by_themselves() -> None:
+    assert files()[APT_PATH]["content"] == 'Unattended-Upgrade::Automatic-Reboot "false";\n'
+
+
 def test_nothing_is_downloaded_or_installed() -> None:
     parsed = document()
     assert set(parsed) == {"write_files", "runcmd"}
-    assert [command[0] for command in parsed["runcmd"]] == ["sysctl", "systemctl", "systemctl"]
+    assert [command[0] for command in parsed["runcmd"]] == ["sysctl", "systemctl", "systemctl", "systemctl"]
+
+
+def test_nothing_updates_or_reboots_the_machine_by_itself(tmp_path: Path) -> None:
+    """Read by apt itself, after what Ubuntu ships."""
+    shipped = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
+    reboots = 'Unattended-Upgrade::Automatic-Reboot "true";\n'
+    for name, content in {
+        "20auto-upgrades": shipped,
+        "50unattended-upgrades": reboots,
+        Path(APT_PATH).name: files()[APT_PATH]["content"],
+    }.items():
+        (tmp_path / name).write_text(content)
+    if not shutil.which("apt-config"):
+        pytest.skip("needs apt-config")
+    own = tmp_path / "apt.conf"
+    own.write_text(f'Dir::Etc::parts "{tmp_path}"; Dir::Etc::main "/dev/null";')
+    command = ["apt-config", "dump", "--format=%f=%v%n"]
+    environment = {**os.environ, "APT_CONFIG": str(own)}
+    read = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
+    assert {line for line in read.splitlines() if line.startswith(("APT::Periodic::", "Unattended-Upgrade::"))} == {
+        "APT::Periodic::Enable=0",
+        "APT::Periodic::Update-Package-Lists=0",
+        "APT::Periodic::Unattended-Upgrade=0",
+        "Unattended-Upgrade::Automatic-Reboot=false",
+    }
+    masked = next(command for command in document()["runcmd"] if command[:3] == ["systemctl", "mask", "--now"])
+    assert masked[3:] == ["apt-daily.timer", "apt-daily-upgrade.timer", "unattended-upgrades.service"]
 
 
 def test_the_archive_holds_the_messages_and_the_agent_and_nothing_else() -> None:

@@ -146,6 +146,30 @@ def test_a_gateway_keeps_its_mark_while_connections_bear_it_and_loses_it_after()
     assert forget_gateways(memory, wish(pod(11), routes=(route(),)), {}).marks == memory.marks
 
 
+def test_a_dead_gateway_loses_its_mark_and_gets_another_as_long_as_connections_bear_it() -> None:
+    had = localize(wish(pod(11), routes=(route(),)), Memory())[1]
+    found, memory = localize(wish(pod(11), routes=(route(),), dead=frozenset({"gw-7-0"})), had)
+    assert (dict(memory.marks), dict(memory.retired)) == ({"gw-7-1": 2}, {1: 7})
+    assert [(pair.gateways, pair.fresh, pair.retired) for pair in found.pairs] == [((2,), 2, (1,))]
+    back, memory = localize(wish(pod(11), routes=(route(),)), memory)
+    assert memory.marks == {"gw-7-0": 3, "gw-7-1": 2}
+    assert [pair.retired for pair in back.pairs] == [(1,)]
+    assert forget_gateways(memory, wish(pod(11), routes=(route(),)), {1: 0}).retired == {1: 7}
+    assert forget_gateways(memory, wish(pod(11), routes=(route(),)), {}).retired == {}
+
+
+@pytest.mark.parametrize(
+    ("suspect", "resting", "slot"),
+    [((), ("gw-7-0",), 1), (("gw-7-1",), ("gw-7-0",), 0), ((), ("gw-7-1", "gw-7-0"), 1), ((), ("gw-7-0", "gw-7-1"), 0)],
+)
+def test_who_rests_is_taken_where_nobody_else_is_and_the_first_back_goes_first(
+    suspect: tuple[str, ...], resting: tuple[str, ...], slot: int
+) -> None:
+    chosen = usable_gateway(route(), 0, frozenset(suspect), resting)
+    assert chosen
+    assert chosen.slot == slot
+
+
 def test_a_gateway_of_no_route_is_removed() -> None:
     memory = Memory(marks={"gw-7-0": 1, "gone": 2}, addresses={"gw-7-0": "10.110.1.14", "gone": "10.110.1.9"})
     assert removed_gateways(memory, wish(routes=(route(),))) == {"gone"}
@@ -218,10 +242,12 @@ def test_suspicion_changes_one_rule_whatever_the_number_of_pods() -> None:
     before = wish(*(pod(host) for host in range(1, 100)), routes=(route(),))
     after = replace(before, suspect=frozenset({"gw-7-0"}))
     change = plan_table(inet_table(after, local(after)), as_seen(inet_table(before, local(before))))
-    assert change.script.splitlines() == [
+    lines = change.script.splitlines()
+    assert [line for line in lines if "return" not in line] == [
         "flush chain inet sluicegate fresh_7",
         "add rule inet sluicegate fresh_7 goto gateway_2",
     ]
+    assert len(lines) == 7, "and what it still returns is counted"
 
 
 def test_a_pod_costs_elements_only() -> None:

@@ -14,7 +14,8 @@ from egress.netkit.desired import Observed, Pod, Wish
 from egress.node import canary, network, steward
 from egress.node.agent import Agent
 from egress.node.config import read_config
-from egress.node.reports import Health
+from egress.node.judge import Judge, Target, Verdict
+from egress.wire.messages import Probing
 
 
 class Recorder:
@@ -50,6 +51,9 @@ class Recorder:
     def pod_removed(self, wish: Wish, address: str) -> None:
         self._note("pod_removed", wish, address)
 
+    def returned(self) -> dict[str, int]:
+        return {}
+
     def unsure(self) -> None:
         pass
 
@@ -76,14 +80,11 @@ class Recorder:
 class Blind:
     """A prober that knows nothing."""
 
-    def __init__(self, _on_change: Callable[[], None]) -> None:
-        self._targets: Mapping[str, str] = {}
+    def __init__(self, _on_change: Callable[[], None], _known: Mapping[str, Verdict]) -> None:
+        self.judge = Judge()
 
-    def set_targets(self, targets: Mapping[str, str], _key: str) -> None:
-        self._targets = targets
-
-    def health(self) -> Mapping[str, Health]:
-        return dict.fromkeys(self._targets, "unknown")
+    def follow(self, targets: Mapping[str, Target], _key: str, probing: Probing) -> None:
+        self.judge.follow(targets, probing)
 
     async def run(self) -> None:
         await asyncio.Event().wait()

@@ -110,6 +110,8 @@ class StandIn:
     port: int = 0
     #: The path of the network namespace to listen in; "" for this process's own.
     netns: str = ""
+    #: Answers everything with 503.
+    away: bool = False
 
     def __post_init__(self) -> None:
         authority = trustme.CA()
@@ -168,6 +170,8 @@ class StandIn:
             self._news.notify_all()
 
     def answer(self, verb: str, token: str, body: bytes) -> tuple[int, object]:
+        if self.away:
+            return 503, ErrorReply(code="unavailable", message="away")
         wanted = self.join_token if verb == "nodes/join" else self.token
         if token != wanted:
             return 401, ErrorReply(code="unauthorized", message="unknown token")
@@ -259,6 +263,8 @@ class Node:
             "cni_conf_dir": str(self.conf_dir),
             "cni_bin_dirs": [str(self.directory / "bin"), "/usr/lib/cni"],
             "canary": self.canary,
+            # Tests run beside each other, and beside what has the port.
+            "metrics_port": 0,
         }
 
     def start(self, *, real: bool = False) -> None:
