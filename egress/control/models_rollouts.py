@@ -44,8 +44,8 @@ class Maintained(models.Model):
 class RolloutKind(models.TextChoices):
     """What a rollout does to each gateway."""
 
-    REBOOT = Maintenance.REBOOT.value, "Reboot: put installed updates in force"
-    REBUILD = Maintenance.REBUILD.value, "Rebuild: from a fresh image, with this release's agent"
+    REBOOT = Maintenance.REBOOT.value, "Reboot: a fresh start of what is installed"
+    REBUILD = Maintenance.REBUILD.value, "Rebuild: OS updates by a fresh image, and this release's agent"
 
 
 class RolloutStatus(models.TextChoices):

@@ -296,7 +296,7 @@ class Migration(migrations.Migration):
             name='Rollout',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('reboot', 'Reboot: put installed updates in force'), ('rebuild', "Rebuild: from a fresh image, with this release's agent")], default='rebuild', max_length=12)),
+                ('kind', models.CharField(choices=[('reboot', 'Reboot: a fresh start of what is installed'), ('rebuild', "Rebuild: OS updates by a fresh image, and this release's agent")], default='rebuild', max_length=12)),
                 ('image', models.CharField(blank=True, help_text="For a rebuild: the image that the cluster's gateways have from now on. Empty: the one they have.", max_length=100)),
                 ('batch', models.PositiveSmallIntegerField(default=1, help_text='So many pairs at once; of a pair, one gateway after the other.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(50)])),
                 ('max_failures', models.PositiveSmallIntegerField(default=1, help_text="It stops by itself once so many gateways didn't come back.", validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(50)])),

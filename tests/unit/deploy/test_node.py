@@ -68,7 +68,7 @@ def test_the_modules_and_options_of_the_readme_are_there() -> None:
 
 def test_every_setting_of_the_environment_is_explained() -> None:
     settings = (ROOT / "portal/config/settings.py").read_text()
-    known = set(re.findall(r'env\.\w+\(\s*"([A-Z_]+)"', settings))
+    known = set(re.findall(r'(?:env\.\w+|= _bounded)\(\s*"([A-Z_]+)"', settings))
     # What only developers and the lab set.
     known -= {"DEBUG", "TEST_DATABASE", "CLOCK_OFFSET_SECONDS", "SLUICEGATE_LAB_SOCKET", "SLUICEGATE_SIMULATED"}
     explained = {

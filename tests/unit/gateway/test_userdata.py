@@ -100,10 +100,6 @@ def test_forwarding_is_not_switched_on_by_sysctl() -> None:
     assert "ip_forward" not in json.dumps(document()["runcmd"])
 
 
-def test_updates_never_reboot_a_gateway_by_themselves() -> None:
-    assert files()[APT_PATH]["content"] == 'Unattended-Upgrade::Automatic-Reboot "false";\n'
-
-
 def test_nothing_is_downloaded_or_installed() -> None:
     parsed = document()
     assert set(parsed) == {"write_files", "runcmd"}
