@@ -66,12 +66,17 @@ class Conntrack:
         bit = mask & -mask
         while bit <= highest:
             # Each entry is counted in the walk for its lowest bit. One walk for "any bit" the kernel doesn't offer.
-            for flow in self._flows(_mark_filter(bit, bit)):
-                mark = flow.mark & mask
+            for borne, ended in self._states(_mark_filter(bit, bit)):
+                mark = borne & mask
                 if mark & -mark == bit:
-                    counts[mark] += not flow.ended
+                    counts[mark] += not ended
             bit <<= 1
         return dict(counts)
+
+    def open_with(self, mark: int, mask: int) -> int | None:
+        """Return how many connections that bear `mark` under `mask` haven't ended; None where no entry bears it."""
+        ends = [ended for borne, ended in self._states(_mark_filter(mark, mask)) if borne & mask == mark]
+        return ends.count(False) if ends else None
 
     def sources(self) -> set[str]:
         """Return every address that an entry has as its original source."""
@@ -112,6 +117,10 @@ class Conntrack:
 
     def _flows(self, terms: bytes) -> Iterator[Flow]:
         return map(_flow, self._netlink.dump(_GET, _HEADER + terms))
+
+    def _states(self, terms: bytes) -> Iterator[tuple[int, bool]]:
+        """Yield each entry's mark, and whether it has ended: a fourth of what it costs to read all of it."""
+        return map(_state, self._netlink.dump(_GET, _HEADER + terms))
 
     def delete(self, flow: Flow) -> None:
         """Delete this entry; one that is gone already is fine."""
@@ -164,6 +173,11 @@ def _flow(payload: bytes) -> Flow:
         ended=_tcp_state(found) in _TCP_ENDED,
         key=key,
     )
+
+
+def _state(payload: bytes) -> tuple[int, bool]:
+    found = attributes(payload[len(_HEADER) :])
+    return int.from_bytes(found.get(_MARK, b""), "big"), _tcp_state(found) in _TCP_ENDED
 
 
 def _port(protocol: Mapping[int, bytes], which: int) -> int:

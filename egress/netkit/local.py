@@ -221,14 +221,21 @@ def removed_gateways(memory: Memory, wish: Wish) -> frozenset[str]:
     return idle - {gateway.id for route in wish.routes.values() for gateway in route.gateways} if idle else idle
 
 
-def draining(wish: Wish, memory: Memory) -> bool:
-    """Tell whether the end of connections is waited for on a gateway that has a mark here."""
+def draining(wish: Wish, memory: Memory) -> frozenset[str]:
+    """Return the gateways that have a mark here and on which the end of connections is waited for."""
     routes = wish.routes if idle_gateways(memory, wish) else routes_here(wish)
-    return any(
-        gateway.id in memory.marks and "draining" in {route.state, gateway.state}
+    return frozenset(
+        gateway.id
         for route in routes.values()
         for gateway in route.gateways
+        if gateway.id in memory.marks and "draining" in {route.state, gateway.state}
     )
+
+
+def awaited(wish: Wish, memory: Memory) -> frozenset[int]:
+    """Return the numbers whose connections are waited for: of gateways that drain, idle ones, and retired ones."""
+    gateways = draining(wish, memory) | idle_gateways(memory, wish)
+    return frozenset(memory.marks[gateway] for gateway in gateways) | frozenset(memory.retired)
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,8 @@ from egress.netkit.marks import MarkLayout
 
 from .resets import Resets
 
+#: Numbers counted one by one: each takes a walk through conntrack, and a count of all takes one a bit.
+_MAX_COUNTED = 4
 #: Addresses seen to in one call. Each takes a walk through conntrack, and starting pods wait meanwhile.
 _MAX_SETTLED = 5
 #: What was just asked when an app is toggled has this long to be answered on the path that it took.
@@ -56,6 +58,14 @@ class Connections:
         """Count the open ones on each gateway; takes some walks through conntrack."""
         counts = self._conntrack.open_by_mark(layout.mask, layout.value(self.highest))
         self.flows = {layout.number(mark): count for mark, count in counts.items()}
+
+    def count_of(self, layout: MarkLayout, numbers: Collection[int]) -> None:
+        """Count anew those that bear these numbers: what all the others carry doesn't matter, and can be very much."""
+        if len(numbers) > _MAX_COUNTED:
+            self.count(layout)
+            return
+        counts = {number: self._conntrack.open_with(layout.value(number), layout.mask) for number in numbers}
+        self.flows = {number: count for number, count in {**self.flows, **counts}.items() if count is not None}
 
     def toggled(self, toggles: Toggles) -> None:
         """Take down what `settle` must see to, now or later."""

@@ -17,6 +17,7 @@ from egress.netkit.errors import DataplaneError
 from egress.netkit.local import (
     Local,
     Memory,
+    awaited,
     draining,
     forget_gateways,
     forget_retired,
@@ -139,7 +140,8 @@ class Dataplane:
         repaired = self._drift(seen, seen_routing) + self._repair_surroundings(wish)
         if self._table_was_damaged(seen["inet"]):
             self._connections.strayed(wish.pods)
-        local = self._decide(wish, self._counted(wish))
+        self._connections.count(MarkLayout(wish.settings.mark_mask))
+        local = self._decide(wish, forget_gateways(self._memory, wish, self._connections.flows))
         node = self._routing
         tables = {
             "inet": inet_table(wish, local, node.default_interfaces),
@@ -156,14 +158,14 @@ class Dataplane:
     def change(self, wish: Wish) -> Observed:
         """Bring a changed `wish` about without a look at the kernel: a matter of milliseconds.
 
-        For a pivot that is one transaction which changes a rule. Connections are counted only if it matters now.
+        For a pivot that is one transaction which changes a rule. Only those connections are counted that matter now.
         Raises DataplaneError; calling again is safe.
         """
         idle = bool(idle_gateways(self._memory, wish))
         # A gateway may be forgotten only right after a count; where one drains, a pivot needn't wait for it.
         if not self._change(wish, self._counted(wish) if idle else self._memory):
             return self.reconcile(wish)
-        return self._finish(wish, count=draining(wish, self._memory) and not idle)
+        return self._finish(wish, count=bool(draining(wish, self._memory)) and not idle)
 
     def returned(self) -> dict[str, int]:
         """Return how many packets each suspect gateway (by id) has returned since it became so."""
@@ -281,7 +283,7 @@ class Dataplane:
         return forget_gateways(self._memory, wish, self._counts(wish))
 
     def _counts(self, wish: Wish) -> Mapping[int, int]:
-        self._connections.count(MarkLayout(wish.settings.mark_mask))
+        self._connections.count_of(MarkLayout(wish.settings.mark_mask), awaited(wish, self._memory))
         return self._connections.flows
 
     def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> Local:

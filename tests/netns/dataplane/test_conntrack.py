@@ -1,4 +1,4 @@
-"""Entries deleted by a filter, and by the walk that an older kernel needs: the same ones go."""
+"""Entries counted by mark; deleted by a filter, and by the walk that an older kernel needs: the same ones go."""
 
 import errno
 import os
@@ -67,3 +67,20 @@ def test_what_waits_for_a_pods_answer_goes_and_nothing_else(conntrack: Conntrack
 def test_a_choice_among_a_pods_goes(conntrack: Conntrack) -> None:
     conntrack.delete_some_from(POD, lambda flow: flow.peer == OUTSIDE)
     assert left(conntrack) == {(POD, NEIGHBOUR), (NEIGHBOUR, OUTSIDE), (OUTSIDE, POD), (OUTSIDE, NEIGHBOUR)}
+
+
+@pytest.mark.parametrize("conntrack", ["6.8 and later"], indirect=True)
+def test_open_connections_are_counted_by_mark_and_ended_ones_leave_only_their_mark(conntrack: Conntrack) -> None:
+    mask = 0x0FFF0000
+    entries = [
+        (0x00010000, "ESTABLISHED"),
+        (0x10010000, "TIME_WAIT"),
+        (0x00020000, "TIME_WAIT"),
+        (0x00030000, "SYN_SENT"),
+    ]
+    for port, (mark, state) in enumerate(entries, 2000):
+        entry = f"-p tcp -s {POD} -d {OUTSIDE} --sport {port} --dport 80 --state {state} -t 60 -m {mark}"
+        run("ip", "netns", "exec", f"sgt-ct{os.getpid()}", "conntrack", "-I", *entry.split())
+    marks = (0x00010000, 0x00020000, 0x00030000, 0x00040000)
+    assert [conntrack.open_with(mark, mask) for mark in marks] == [1, 0, 1, None]
+    assert conntrack.open_by_mark(mask, 0x00030000) == {0x00010000: 1, 0x00020000: 0, 0x00030000: 1}
