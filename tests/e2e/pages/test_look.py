@@ -1,19 +1,23 @@
 """Every page, in both schemes and at three widths: accessible, nothing overflowing, nothing moving."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.contrib import admin
 from django.test import RequestFactory
 from django.urls import reverse
 from playwright.sync_api import Page
 
-from egress.control import installation
-from egress.control.models import Assignment, RouteChange
+from egress.control import clock, installation
+from egress.control.models import Assignment, Gateway, RouteChange
 from egress.control.models_installation import StrayServer
+from egress.control.models_repair import ClusterRepair
+from egress.control.models_rollouts import ItemState, Rollout, RolloutItem, RolloutStatus
 from egress.control.models_told import Notification
 from egress.control.told.notices import notify
 from portal.accounts.models import User
@@ -205,6 +209,7 @@ def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew) -> N
     """In one scheme only: neither the policy nor what fits hangs on colours."""
     _fill_admin(crew)
     page = open_page(log_in_as="root@example.com")
+    import_module(settings.ROOT_URLCONF)  # registers them
     model_admins = [admin.site.get_model_admin(model) for model in apps.get_models() if admin.site.is_registered(model)]
     assert len(model_admins) >= 11
 
@@ -248,6 +253,11 @@ def _fill_admin(crew: rows.Crew) -> None:
     RouteChange.objects.create(cluster=crew.cluster, namespace=app.namespace, revision=7, route=route)
     StrayServer.objects.create(server_id="4711", name="sluicegate-gw", tags=[], created_at="2026-11-23T08:00:00Z")
     installation.here()
+    stopped = clock.now()
+    ClusterRepair.objects.create(cluster=crew.cluster, stopped_at=stopped, reason="5 of 9 gateways look bad")
+    rollout = Rollout.objects.create(cluster=crew.cluster, status=RolloutStatus.PAUSED, created_by=root)
+    for gateway, state in zip(Gateway.objects.order_by("slot"), (ItemState.DONE, ItemState.WAITING), strict=False):
+        RolloutItem.objects.create(rollout=rollout, gateway=gateway, state=state)
 
 
 def _admin_paths(model_admin: Any) -> Iterator[str]:
