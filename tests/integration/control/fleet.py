@@ -133,6 +133,8 @@ class Fleet:
 
     def views(self) -> dict[str, dict[str, Any]]:
         """Return what nodes see of gateways; nothing while all are well."""
+        if not self.dead:
+            return {"gateways": {}, "reasons": {}}
         bad = {str(gateway.pk): "dead" for gateway in self.gateways() if gateway.server_id in self.dead}
         return {"gateways": dict.fromkeys(bad, "unhealthy"), "reasons": bad}
 
