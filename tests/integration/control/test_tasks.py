@@ -23,7 +23,7 @@ def test_reconcile_twice_creates_each_server_once(fleet: Fleet) -> None:
     assert fleet.cloud.calls("create_or_adopt") == 2
 
 
-HOUSEKEEPING = [tasks.sweep, tasks.watch, tasks.tidy, tasks.tell, tasks.mail, tasks.forget]
+HOUSEKEEPING = [tasks.sweep, tasks.watch, tasks.roll, tasks.tidy, tasks.tell, tasks.mail, tasks.forget]
 
 
 def test_every_task_is_run_twice_here() -> None:
