@@ -103,7 +103,7 @@ def test_two_nodes_use_two_gateways(fleet: Fleet) -> None:
 
 def test_a_view_costs_a_fixed_number_of_queries(fleet: Fleet, django_assert_max_num_queries: Any) -> None:
     fleet.bring_up()
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         egress_view(fleet.app)
 
 
