@@ -11,6 +11,7 @@ from egress.netkit.errors import DataplaneError
 from egress.netkit.local import (
     Local,
     Memory,
+    awaited,
     draining,
     forget_gateways,
     idle_gateways,
@@ -381,10 +382,17 @@ def test_a_draining_gateway_is_waited_for_like_a_draining_route() -> None:
     memory = Memory(marks={"gw-7-0": 1, "gw-7-1": 2})
     for pods in ((), (pod(1),)):
         assert [draining(wish(*pods, routes=(each,)), memory) for each in (route(), route(state="draining"), half)] == [
-            False,
-            True,
-            True,
+            frozenset(),
+            frozenset({"gw-7-0", "gw-7-1"}),
+            frozenset({"gw-7-0"}),
         ]
+
+
+def test_counted_is_what_drains_idles_or_has_retired_and_nothing_else() -> None:
+    half = route(gateways=(gateway(0, state="draining"), gateway(1)))
+    memory = Memory(marks={"gw-7-0": 1, "gw-7-1": 2, "gw-8-0": 3}, retired={4: 7})
+    assert awaited(wish(pod(1), routes=(half,)), memory) == {1, 3, 4}
+    assert awaited(wish(pod(1), routes=(route(),)), Memory(marks={"gw-7-0": 1, "gw-7-1": 2})) == frozenset()
 
 
 def test_a_drain_of_gateways_without_a_mark_here_is_not_waited_for() -> None:
