@@ -631,11 +631,6 @@ POINTS: dict[str, tuple[str, ...]] = {
     ),
     "boot_fails": ("fail_boot:commit-_fail_gateway", "add_gateway:commit-_add_gateway"),
     "server_disappears": ("poll:commit-_fail_gateway", "delete:get"),
-    "outage_is_chosen_for": (
-        "outage_choose:commit-outage_choose",
-        "outage_choose:send",
-        "announce:commit-_announce",
-    ),
     "rebuild": (
         "gateway_maintain:commit-gateway_maintain",
         "gateway_maintain:send",
@@ -716,6 +711,11 @@ POINTS: dict[str, tuple[str, ...]] = {
         "resume:send",
     ),
     "operator_holds": ("hold:commit-hold",),
+    "outage_is_chosen_for": (
+        "outage_choose:commit-outage_choose",
+        "outage_choose:send",
+        "announce:commit-_announce",
+    ),
     "first_start": ("sweep:commit-here",),
 }
 LISTED = {point for points in POINTS.values() for point in points}
