@@ -37,9 +37,10 @@ def test_an_outage_is_noted_with_the_nodes_own_times_while_nobody_listens_and_ov
     mend(world, "gw-b")
     node.start(real=True)
     wait_source(world, B)
-    ended = time.time() * 1000
     control_plane.away = False
     wait_for(lambda: [gateway for gateway, _ in notes(control_plane)] == ["gw-b", "", "gw-b"], "all of it is told")
+    # Packets may take the new way a moment before its beginning is noted.
+    ended = time.time() * 1000
     assert notes(control_plane)[0] == ("gw-b", "A silent, B active")
     times = sorted({pivot.at for report in control_plane.reports for pivot in report.pivots})
     assert began < times[0] < times[1] < times[2] < ended + 1
