@@ -412,7 +412,7 @@ def test_a_command_that_waits_ends_as_the_rollout_does(
     def meanwhile(_: float) -> None:
         Rollout.objects.update(status=end, reason=reason)
 
-    monkeypatch.setattr("egress.control.management.commands.rollout.time.sleep", meanwhile)
+    monkeypatch.setattr("egress.control.management.commands.rollout.sleep", meanwhile)
     arguments = ("start", pairs.fleets[0].cluster.name, "--wait", "60")
     if end == "done":
         assert "done; 4 waiting" in command(*arguments)
@@ -422,7 +422,7 @@ def test_a_command_that_waits_ends_as_the_rollout_does(
 
 
 def test_a_command_that_waited_long_enough_says_that_it_goes_on(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("egress.control.management.commands.rollout.time.monotonic", iter([0.0, 61.0]).__next__)
+    monkeypatch.setattr("egress.control.management.commands.rollout.monotonic", iter([0.0, 61.0]).__next__)
     with pytest.raises(CommandError, match="isn't over after 60 s; it goes on"):
         command("start", pairs.fleets[0].cluster.name, "--wait", "60")
 

@@ -1,8 +1,8 @@
 """Roll a maintenance over a cluster: `manage.py rollout start CLUSTER`, `manage.py rollout pause|resume|… ROLLOUT`."""
 
-import time
 from argparse import ArgumentParser
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -67,12 +67,12 @@ class Command(BaseCommand):
             self._wait(rollout, wait)
 
     def _wait(self, rollout: Rollout, seconds: int) -> None:
-        ends_at = time.monotonic() + seconds
+        ends_at = monotonic() + seconds
         told = ""
         while rollout.status in {RolloutStatus.CHECKING, RolloutStatus.RUNNING}:
-            if time.monotonic() > ends_at:
+            if monotonic() > ends_at:
                 raise CommandError(f"rollout {rollout.pk} isn't over after {seconds} s; it goes on: {told}")
-            time.sleep(_LOOK_SECONDS)
+            sleep(_LOOK_SECONDS)
             rollout.refresh_from_db()
             if (now := f"{rollout.status}; {progress_of(rollout)}") != told:
                 told = now
