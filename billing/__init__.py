@@ -1,1 +1,1 @@
-"""Metering, rating, invoices and exports: the ledger that hangs on assignment events. Its rooms come with billing."""
+"""Metering, rating, statements, collecting through Stripe, exports: the ledger that hangs on assignments' events."""

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "portal.accounts",
     "egress.control",
+    "billing",
     "portal.web",
     "portal.api",
     "portal.demo",

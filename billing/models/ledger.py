@@ -1,0 +1,50 @@
+"""The ledger: what was used, hour by hour. Rows are added, never changed: what comes late is a row of its own."""
+
+from django.db import models
+from django.db.models import F, Q
+
+from egress.control import clock
+from egress.control.models import Assignment
+
+HOUR_SECONDS = 3600
+
+
+class UsageRecord(models.Model):
+    """Seconds of one gateway slot in one hour: sequence 0 is the hour's close, all others are signed corrections.
+
+    A slot's seconds in an hour are the sum over its rows, 0 to 3,600; so are those of outage, which aren't billed.
+    """
+
+    assignment = models.ForeignKey(Assignment, models.PROTECT, related_name="usage")
+    #: 0 or 1: there is never a third, also while a gateway is being replaced.
+    slot = models.PositiveSmallIntegerField()
+    #: When the hour begins, in UTC.
+    hour = models.DateTimeField()
+    sequence = models.PositiveIntegerField(default=0)
+    #: Billable ones; those of outage aren't among them.
+    seconds = models.IntegerField()
+    #: Those in which the pair would have been billed, had not both gateways been down: they lower the month's cap.
+    outage_seconds = models.IntegerField(default=0)
+    reason = models.CharField(max_length=200, blank=True)
+    recorded_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        ordering = ("hour", "assignment", "slot", "sequence")
+        constraints = (
+            models.UniqueConstraint(fields=("hour", "assignment", "slot", "sequence"), name="usage_once"),
+            models.CheckConstraint(condition=Q(slot__in=(0, 1)), name="usage_two_slots"),
+            models.CheckConstraint(
+                condition=Q(seconds__gte=-HOUR_SECONDS, seconds__lte=HOUR_SECONDS)
+                & Q(outage_seconds__gte=-HOUR_SECONDS, outage_seconds__lte=HOUR_SECONDS),
+                name="usage_within_the_hour",
+            ),
+            models.CheckConstraint(
+                condition=~Q(sequence=0)
+                | Q(seconds__gte=0, outage_seconds__gte=0) & Q(seconds__lte=HOUR_SECONDS - F("outage_seconds")),
+                name="usage_close_is_positive",
+            ),
+        )
+        indexes = (models.Index(fields=("assignment", "hour")),)
+
+    def __str__(self) -> str:
+        return f"{self.assignment_id} slot {self.slot} at {self.hour:%Y-%m-%dT%H}Z: {self.seconds} s"
