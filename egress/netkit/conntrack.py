@@ -41,8 +41,6 @@ class Flow:
     replied: bool
     #: A conversation, not one question and its answer: conntrack says so of UDP that is answered for over 2 s.
     assured: bool
-    #: Both ends of this TCP connection are done with it.
-    ended: bool
     key: bytes
 
 
@@ -94,13 +92,17 @@ class Conntrack:
         """Delete those of the entries that `address` began that `doomed` picks."""
         self._delete_each(_source_filter(address), lambda flow: flow.source == address and doomed(flow))
 
-    def marked(self, mark: int, mask: int) -> Iterator[Flow]:
-        """Yield the entries that bear `mark` under `mask`."""
-        return (flow for flow in self._flows(_mark_filter(mark, mask)) if flow.mark & mask == mark)
+    def going_on(self, mark: int, mask: int) -> Iterator[Flow]:
+        """Yield the entries that bear `mark` under `mask`, without those of TCP connections that have ended."""
+        for payload in self._netlink.dump(_GET, _HEADER + _mark_filter(mark, mask)):
+            # Most have ended, and aren't worth a full reading.
+            borne, ended = _state(payload)
+            if borne & mask == mark and not ended:
+                yield _flow(payload)
 
     def delete_marked(self, mark: int, mask: int) -> None:
-        """Delete the entries that bear `mark` under `mask`."""
-        self._delete_each(_mark_filter(mark, mask), lambda flow: flow.mark & mask == mark)
+        """Delete the entries that bear `mark` under `mask`: the kernel does it by itself."""
+        self._netlink.request(_DELETE, _HEADER + _mark_filter(mark, mask))
 
     def _delete_by(self, terms: bytes, fits: Callable[[Flow], bool]) -> None:
         try:
@@ -170,7 +172,6 @@ def _flow(payload: bytes) -> Flow:
         mark=int.from_bytes(found.get(_MARK, b""), "big"),
         replied=bool(status & _SEEN_REPLY),
         assured=bool(status & _ASSURED),
-        ended=_tcp_state(found) in _TCP_ENDED,
         key=key,
     )
 

@@ -49,8 +49,10 @@ __all__ = ["Dataplane", "DataplaneError"]
 
 _FAMILIES = ("inet", "bridge")
 _MAX_REPAIRS_TOLD = 20
-#: Between two counts while connections are waited for.
+#: Between two counts while connections are waited for: so long at least, and so many times what a count takes. Whoever
+#: wants something of the kernel waits for a count under way.
 DRAIN_SECONDS = 1.0
+_COUNTS_APART = 20
 #: Between two looks whether removed pods' interfaces still stand.
 LEAVING_SECONDS = 5.0
 #: What is overdue comes after so long, so that nobody is called in a loop.
@@ -94,6 +96,7 @@ class Dataplane:
         self._pods: Mapping[str, Pod] = {}
         self._any_leaving = False
         self._guarded = True
+        self._count_pause = DRAIN_SECONDS
         self._warnings: tuple[str, ...] = ()
 
     def start(self, wish: Wish) -> None:
@@ -257,7 +260,7 @@ class Dataplane:
         now = self._clock()
         waits = [max(at - now, _SOON_SECONDS) for at in (*self._connections.due(), *self._memory.earlier.values())]
         waits += [at - now for at in self._answered_at(wish).values() if at > now]
-        waits += [DRAIN_SECONDS] if self._memory.retired or draining(wish, self._memory) else []
+        waits += [self._count_pause] if self._memory.retired or draining(wish, self._memory) else []
         waits += [LEAVING_SECONDS] if self._any_leaving else []
         return min(waits, default=None)
 
@@ -283,7 +286,9 @@ class Dataplane:
         return forget_gateways(self._memory, wish, self._counts(wish))
 
     def _counts(self, wish: Wish) -> Mapping[int, int]:
+        began = time.monotonic()
         self._connections.count_of(MarkLayout(wish.settings.mark_mask), awaited(wish, self._memory))
+        self._count_pause = max(DRAIN_SECONDS, _COUNTS_APART * (time.monotonic() - began))
         return self._connections.flows
 
     def _decide(self, wish: Wish, known: Memory, newborn: str = "") -> Local:

@@ -164,6 +164,10 @@ class Judge:
         if sight.says != "not_forwarding":
             sight.sign_at = self._clock
 
+    def uneasy(self) -> bool:
+        """Tell whether a gateway has missed rounds, and not yet as many as make it suspect."""
+        return any(0 < sight.missed < self.probing.misses_to_suspect for sight in self.sights.values())
+
     def doubted(self) -> frozenset[str]:
         """Return the gateways that are dead unless packets come back through them."""
         return frozenset(

@@ -46,28 +46,30 @@ class Resets:
             self._left.clear()
             return False
         layout, ended = MarkLayout(wish.settings.mark_mask), 0
-        for number in sorted(self._since):
-            flows = self._conntrack.marked(layout.value(number), layout.mask)
-            overdue = not 0 <= now - self._since[number] < LEFT_SECONDS
-            doomed = [flow for flow in flows if overdue or flow.key not in self._left]
-            self._end(doomed[: MAX_RESET - ended], wish, overdue=overdue)
+        for number, since in sorted(self._since.items()):
+            mark = layout.value(number)
+            if not 0 <= now - since < LEFT_SECONDS:
+                self._conntrack.delete_marked(mark, layout.mask)
+                continue
+            doomed = [flow for flow in self._conntrack.going_on(mark, layout.mask) if flow.key not in self._left]
+            self._end(doomed[: MAX_RESET - ended], wish)
             ended += len(doomed)
             if ended > MAX_RESET:
                 return True
         return False
 
-    def _end(self, flows: Iterable[Flow], wish: Wish, *, overdue: bool) -> None:
+    def _end(self, flows: Iterable[Flow], wish: Wish) -> None:
         """End these; whoever sends on one that isn't TCP begins anew, and goes where new ones go."""
         talks: dict[str, list[Flow]] = defaultdict(list)
         for flow in flows:
-            if flow.protocol == socket.IPPROTO_TCP and not flow.ended and flow.source in wish.pods:
+            if flow.protocol == socket.IPPROTO_TCP and flow.source in wish.pods:
                 talks[flow.source].append(flow)
             else:
                 self._conntrack.delete(flow)
         for address, those in talks.items():
             with _sockets_of(wish.pods[address]) as sockets:
                 for flow in those:
-                    if (sockets and _destroy(sockets, flow)) or overdue:
+                    if sockets and _destroy(sockets, flow):
                         self._conntrack.delete(flow)
                     else:
                         self._left.add(flow.key)

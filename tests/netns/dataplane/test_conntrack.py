@@ -84,3 +84,11 @@ def test_open_connections_are_counted_by_mark_and_ended_ones_leave_only_their_ma
     marks = (0x00010000, 0x00020000, 0x00030000, 0x00040000)
     assert [conntrack.open_with(mark, mask) for mark in marks] == [1, 0, 1, None]
     assert conntrack.open_by_mark(mask, 0x00030000) == {0x00010000: 1, 0x00020000: 0, 0x00030000: 1}
+    assert [[flow.ports[0] for flow in conntrack.going_on(mark, mask)] for mark in marks] == [[2000], [], [2003], []]
+    unmarked = left(conntrack) - {(POD, OUTSIDE)}
+    conntrack.delete_marked(0x00010000, mask)
+    assert [conntrack.open_with(mark, mask) for mark in marks] == [None, 0, 1, None]
+    conntrack.delete_marked(0x00020000, mask)
+    conntrack.delete_marked(0x00030000, mask)
+    # One that the fixture made has the same ends and no mark.
+    assert left(conntrack) == {*unmarked, (POD, OUTSIDE)}

@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
-from egress.node.judge import Target
+import pytest
+
+from egress.node.judge import Judge, Target
 from egress.node.prober import Prober
 from egress.wire import probe
 from egress.wire.messages import Probing
@@ -154,6 +156,32 @@ def test_time_that_the_prober_slept_through_is_no_silence() -> None:
         time.sleep(4)  # noqa: ASYNC251 - that is what a stopped process does
         await asyncio.sleep(0.15)
         assert prober.judge.doubted() == set()
+
+    _probing(scene)
+
+
+def test_rounds_hurry_from_the_first_miss_until_there_is_a_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[tuple[bool, float]] = []
+    end_round = Judge.end_round
+
+    def ended(judge: Judge, seconds: float, answers: Mapping[str, probe.Answer]) -> None:
+        rounds.append((judge.uneasy(), seconds))
+        end_round(judge, seconds, answers)
+
+    monkeypatch.setattr(Judge, "end_round", ended)
+
+    async def scene(prober: Prober, gateways: dict[str, _Gateway], told: list[None]) -> None:
+        prober.follow(TARGETS, KEY, Probing(interval_ms=400, misses_to_suspect=8))
+        await _until(prober, a="healthy", b="healthy")
+        rounds.clear()
+        gateways["a"].flags = None
+        await _until(prober, a="unhealthy", b="healthy")
+        await asyncio.sleep(1)
+        hurried = [seconds for uneasy, seconds in rounds if uneasy]
+        assert len(hurried) == 7
+        # A busy machine makes rounds longer, never all of them as long as if nothing was wrong.
+        assert min(hurried) < 0.35
+        assert not prober.judge.uneasy()
 
     _probing(scene)
 
