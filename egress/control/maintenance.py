@@ -29,7 +29,7 @@ def gateway_drain(*, gateway: Gateway, actor: User | None) -> Gateway:
     None on the command line. Raises GatewayNotInUse, GatewayBusy, PeerNotReady.
     """
     with transaction.atomic():
-        row, peers = _locked(gateway)
+        row, peers = locked(gateway)
         if (row.provisioning_status, row.maintenance) == (GatewayStatus.DRAINING, Maintenance.HOLD):
             return row
         _refuse_while_away(row)
@@ -47,7 +47,7 @@ def gateway_undrain(*, gateway: Gateway, actor: User | None) -> Gateway:
     Raises GatewayNotInUse, GatewayNotDrained, GatewayBusy.
     """
     with transaction.atomic():
-        row, _ = _locked(gateway)
+        row, _ = locked(gateway)
         if row.provisioning_status not in _AWAY:
             raise GatewayNotDrained
         if row.provisioning_status != GatewayStatus.DRAINING:
@@ -71,7 +71,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
     if kind == Maintenance.HOLD:
         return gateway_drain(gateway=gateway, actor=actor)
     with transaction.atomic():
-        row, peers = _locked(gateway)
+        row, peers = locked(gateway)
         if row.provisioning_status in _AWAY and row.maintenance == kind:
             return row
         if (row.provisioning_status, row.maintenance) == (GatewayStatus.DRAINING, Maintenance.HOLD):
@@ -90,7 +90,7 @@ def gateway_maintain(*, gateway: Gateway, kind: Maintenance, actor: User | None)
     return row
 
 
-def _locked(gateway: Gateway) -> tuple[Gateway, list[Gateway]]:
+def locked(gateway: Gateway) -> tuple[Gateway, list[Gateway]]:
     """Return the gateway and its peers as they are, under a lock on their assignment. Raises GatewayNotInUse.
 
     Of two who want something of the two gateways at once, the second sees what the first did.

@@ -67,7 +67,7 @@ class Standing(models.Model):
     """How an assignment stood when it was last looked at, and what of that its team was told."""
 
     assignment = models.OneToOneField("control.Assignment", models.CASCADE, related_name="standing")
-    #: A value of `fare.State`.
+    #: A value of `condition.State`.
     state = models.CharField(max_length=12)
     since = models.DateTimeField(default=clock.now)
     #: The state that was told of last, by a notification.

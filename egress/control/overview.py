@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from . import clock, installation
-from .fare import Condition, Word
+from .condition import Condition, Word
 from .health import is_fresh
 from .models import App, Assignment, AssignmentStatus, EgressType, Node, NodeStatus, Wish
 from .selectors import (

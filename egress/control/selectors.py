@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from portal.accounts.models import ApiToken, User
 
 from . import clock, installation
+from .condition import Condition, Side, Word, condition_of
 from .errors import AppUnknown, StandsStill
-from .fare import Condition, Side, Word, condition_of
 from .health import LOST, is_fresh
 from .models import (
     App,

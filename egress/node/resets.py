@@ -46,16 +46,18 @@ class Resets:
             self._left.clear()
             return False
         layout, ended = MarkLayout(wish.settings.mark_mask), 0
-        for number, since in sorted(self._since.items()):
+        for number in sorted(self._since, key=self._since.__getitem__, reverse=True):
             mark = layout.value(number)
-            if not 0 <= now - since < LEFT_SECONDS:
-                self._conntrack.delete_marked(mark, layout.mask)
-                continue
-            doomed = [flow for flow in self._conntrack.going_on(mark, layout.mask) if flow.key not in self._left]
+            overdue = not 0 <= now - self._since[number] < LEFT_SECONDS
+            flows = [] if overdue else list(self._conntrack.going_on(mark, layout.mask))
+            doomed = [flow for flow in flows if flow.key not in self._left]
             self._end(doomed[: MAX_RESET - ended], wish)
             ended += len(doomed)
             if ended > MAX_RESET:
                 return True
+            if not any(flow.key in self._left for flow in flows):
+                # What is there has ended: nobody waits for it, and it needn't be counted any more.
+                self._conntrack.delete_marked(mark, layout.mask)
         return False
 
     def _end(self, flows: Iterable[Flow], wish: Wish) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from egress.control.fare import State, facts_of
+from egress.control.condition import State, facts_of
 from egress.control.models import AssignmentStatus, EgressType
 from egress.control.models_told import OnOutage
 from egress.control.overview import EgressOverview

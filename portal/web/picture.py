@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from egress.control.fare import State as Fare
+from egress.control.condition import State as PairState
 from egress.control.models import AssignmentStatus
 from egress.control.models_told import OnOutage
 from egress.control.selectors import DedicatedIp, EgressView, NodeView
@@ -139,7 +139,7 @@ def hidden_nodes(view: EgressView) -> str:
 
 def blocked(view: EgressView) -> bool:
     """Say whether nothing gets out: traffic belongs to the pair, neither gateway can carry it, and that was chosen."""
-    out = view.condition is not None and view.condition.state == Fare.OUTAGE
+    out = view.condition is not None and view.condition.state == PairState.OUTAGE
     return out and view.app.on_outage == OnOutage.REJECT
 
 

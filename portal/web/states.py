@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from egress.control.fare import Condition
-from egress.control.fare import State as Fare
+from egress.control.condition import Condition
+from egress.control.condition import State as PairState
 from egress.control.models import AssignmentStatus, GatewayStatus, Health
 from egress.control.overview import EgressOverview
 from egress.control.selectors import DedicatedIp, EgressView
@@ -67,7 +67,7 @@ def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
     if view.uncovered_nodes and view.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}:
         return _uncovered(view.uncovered_nodes)
-    if view.condition is not None and view.condition.state != Fare.WHOLE:
+    if view.condition is not None and view.condition.state != PairState.WHOLE:
         return _active(view.condition)
     if view.status == AssignmentStatus.ACTIVE:
         return ACTIVE
@@ -90,7 +90,7 @@ def _uncovered(nodes: tuple[str, ...]) -> State:
 
 def serves(view: EgressView, ip: DedicatedIp) -> bool:
     """Say whether a gateway of a pair takes new connections, as far as is known."""
-    out = view.condition is not None and view.condition.state == Fare.OUTAGE
+    out = view.condition is not None and view.condition.state == PairState.OUTAGE
     return ip.provisioning_status == GatewayStatus.READY and ip.health != Health.UNHEALTHY and not out
 
 
@@ -98,12 +98,12 @@ def _active(condition: Condition) -> State:
     """Put a pair's condition into one word; its sentence is the condition's own."""
     names = " and ".join(f"Gateway {name}" for name in condition.gateways)
     label, tone = {
-        Fare.MAINTENANCE: (f"{names} in maintenance", Tone.BUSY),
-        Fare.DEGRADED: (f"{names} down", Tone.WARN),
-        Fare.OUTAGE: ("Both gateways down", Tone.BAD),
-        Fare.UNKNOWN: ("Not heard of", Tone.WARN),
+        PairState.MAINTENANCE: (f"{names} in maintenance", Tone.BUSY),
+        PairState.DEGRADED: (f"{names} down", Tone.WARN),
+        PairState.OUTAGE: ("Both gateways down", Tone.BAD),
+        PairState.UNKNOWN: ("Not heard of", Tone.WARN),
     }[condition.state]
-    if condition.state == Fare.DEGRADED and condition.nodes_out:
+    if condition.state == PairState.DEGRADED and condition.nodes_out:
         label, tone = "Not on all nodes", Tone.BAD
     return State(tone=tone, label=label, sentence=condition.message)
 

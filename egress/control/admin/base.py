@@ -34,7 +34,7 @@ COLOURS = {
     "healthy": "success",
     "whole": "success",
     "degraded": "warning",
-    "down": "danger",
+    "outage": "danger",
     "live": "success",
     "error": "danger",
     "unhealthy": "danger",

@@ -21,9 +21,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from egress.control import clock, services
 from egress.control.attention import assignment_concerns, event_concerns, gateway_concerns
-from egress.control.condition import pair_condition
 from egress.control.errors import EgressError
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node, NodeStatus
+from egress.control.selectors import condition_now, latest_per_slot, words_of
 from egress.control.waiting import stuck_deletion, waits_for
 
 from .base import (
@@ -216,7 +216,7 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
     list_display = ("app", "team", "cluster", "shown_status", "pair", "wish", "lasts", "waits", "attempts", "addresses")
     list_filter = (AssignmentAttention, "status", "wish", "cluster")
     search_fields = ("app__name", "app__team__name", "gateways__public_address", "gateways__server_id", "=id")
-    list_select_related = ("app__team", "cluster")
+    list_select_related = ("app__team", "cluster", "standing")
     shown_first: ClassVar[tuple[str, ...]] = ("app", "team", "cluster", "wish", "status", "waits")
     inlines = (GatewayInline, EventInline)
     actions = ("retry", "disable")
@@ -239,9 +239,10 @@ class AssignmentAdmin(ReadOnlyAdmin[Assignment]):
         return assignment.status
 
     @display(description="Pair", label=COLOURS)
-    def pair(self, assignment: Assignment) -> str:
-        """Show whether both gateways of a pair in use serve; what it waits for says why not."""
-        condition = pair_condition(assignment)
+    def pair(self, assignment: Any) -> str:
+        """Show how a pair in use fares, as its owner sees it; what it waits for says why."""
+        words = words_of(assignment.cluster.nodes_now, assignment.app.namespace)
+        condition, _ = condition_now(assignment, latest_per_slot(assignment), words)
         return condition.state if condition else ""
 
     @display(description="For", ordering="status_since")

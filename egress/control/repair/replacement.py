@@ -3,10 +3,9 @@
 from django.db import transaction
 
 from egress.control import events
-from egress.control.errors import GatewayNotInUse, PeerNotReady
-from egress.control.maintenance import is_dead, serves
-from egress.control.models import Assignment, AssignmentStatus, Event, Gateway, GatewayStatus, Wish
-from egress.control.models_repair import IN_PLACE
+from egress.control.errors import PeerNotReady
+from egress.control.maintenance import is_dead, locked, serves
+from egress.control.models import Event, Gateway, GatewayStatus
 from egress.control.models_rollouts import Maintenance
 from egress.control.selectors import is_lost
 from egress.control.transitions import gateway_transition
@@ -24,17 +23,12 @@ def gateway_replace(*, gateway: Gateway, actor: User | None) -> Gateway:
     GatewayNotInUse, PeerNotReady.
     """
     with transaction.atomic():
-        # Locks the row: of two who ask at once, the second sees what the first did.
-        assignment = Assignment.objects.select_for_update().get(pk=gateway.assignment_id)
-        pair = {row.pk: row for row in assignment.gateways.filter(IN_PLACE)}
-        row = pair.pop(gateway.pk, None)
-        if row is None or (assignment.status, assignment.wish) != (AssignmentStatus.ACTIVE, Wish.ENABLED):
-            raise GatewayNotInUse
+        row, peers = locked(gateway)
         if row.maintenance or row.provisioning_status not in {GatewayStatus.READY, GatewayStatus.ERROR}:
             return row
         failed = row.provisioning_status == GatewayStatus.ERROR
         nothing_to_lose = is_lost(row) or failed or is_dead(row)
-        if not nothing_to_lose and not any(map(serves, pair.values())):
+        if not nothing_to_lose and not any(map(serves, peers)):
             raise PeerNotReady
         events.record(Event.Kind.REQUEST, "gateway.replace", on=row, actor=actor)
         if failed:
@@ -43,5 +37,5 @@ def gateway_replace(*, gateway: Gateway, actor: User | None) -> Gateway:
         else:
             to = GatewayStatus.ERROR if nothing_to_lose else GatewayStatus.DRAINING
             gateway_transition(gateway=row, to=to, reason=_REPLACE, actor=actor, maintenance=_REPLACE, action_id="")
-        wake([assignment.pk])
+        wake([row.assignment_id])
     return row

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 
 from egress.control import clock, events, installation
-from egress.control.fare import Condition, State
+from egress.control.condition import Condition, State
 from egress.control.models import (
     Assignment,
     AssignmentStatus,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from egress.control.fare import Condition, Side, State, Word, condition_of, facts_of
+from egress.control.condition import Condition, Side, State, Word, condition_of, facts_of
 from egress.control.models import GatewayStatus
 
 A, B = "203.0.113.10", "203.0.113.20"
