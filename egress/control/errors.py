@@ -111,7 +111,7 @@ class PeerNotReady(EgressError):
 
 
 class GatewayLost(EgressError):
-    """The gateway's server is gone at the provider: no rebuild brings it back. Disable and enable for new addresses."""
+    """The gateway's server is gone at the provider: no rebuild brings it back. Replace it: the address is another."""
 
     code = "gateway_lost"
     http_status = 409
