@@ -34,7 +34,11 @@ class Pivot(models.Model):
     class Meta:
         ordering = ("at", "number")
         constraints = (models.UniqueConstraint(fields=("node", "number", "at"), name="pivot_told_once"),)
-        indexes: ClassVar = [models.Index(fields=("assignment", "at"))]
+        indexes: ClassVar = [
+            models.Index(fields=("assignment", "at")),
+            # Few of all: who was out is asked for every hour.
+            models.Index(fields=("assignment", "at"), condition=Q(gateway__isnull=True), name="pivot_to_none"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.node} #{self.number}: {self.gateway or 'none'}"
