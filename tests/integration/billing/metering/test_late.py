@@ -86,9 +86,11 @@ def test_a_number_that_is_seen_out_of_order_is_not_passed_over(close_until: Hour
     kept = list(hidden.exclude(pk=last.pk))
     hidden.exclude(pk=last.pk).delete()
     assert last.new == "released"
-    close_until(at("14:00"))
+    Meter.objects.update(marked_at=clock.unmoved() - late.SETTLE)
+    close.close_hours(at("14:00"))
     assert ledger(assignment) == {"09": (3600, 0), "10": (1860, 0)}, "by what it saw"
-    # Within the time that a transaction may take.
+    assert Meter.objects.get().events_mark == last.pk
+    # Before the mark has settled: within the time that a transaction may take.
     type(last).objects.bulk_create(kept)
     close_until(at("14:00"))
     assert ledger(assignment) == {"09": (3600, 0), "10": (1800, 0)}
