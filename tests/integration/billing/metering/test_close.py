@@ -58,7 +58,7 @@ def test_an_hour_is_closed_only_when_it_is_over_and_has_settled(db: None, settin
     begin_use(assignment, hour - timedelta(minutes=110))
     assert close.close_hours() == 1
     assert close.close_hours(hour + timedelta(days=30)) == 0, "the future isn't over, whoever asks"
-    settings.CLOCK_OFFSET_SECONDS += 240
+    settings.CLOCK_OFFSET_SECONDS += 245
     assert close.close_hours() == 1
     assert Meter.objects.get().closed_until == hour
     assert sum(UsageRecord.objects.values_list("seconds", flat=True)) == 2 * 6600
