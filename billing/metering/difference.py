@@ -36,11 +36,11 @@ class Difference(NamedTuple):
 
 
 def differences(wanted: Mapping[Key, tuple[int, ...]], booked: Mapping[Key, Booked], width: int) -> list[Difference]:
-    """Return where `booked` differs from `wanted`, in order; a missing key stands for `width` zeros."""
+    """Return where `booked` differs from `wanted`; a missing key stands for `width` zeros."""
     nothing = (0,) * width
     unbooked = Booked(nothing, 0)
     found = []
-    for key in sorted(wanted.keys() | booked.keys()):
+    for key in {**wanted, **booked}:
         due, there = wanted.get(key, nothing), booked.get(key, unbooked)
         if due != there.amounts:
             found.append(Difference(key, due, there.amounts, there.next_sequence))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from billing.models import UsageRecord
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event, Gateway, Node
@@ -52,7 +53,7 @@ def end_use(assignment: Assignment, when: datetime) -> None:
 
 def carry(assignment: Assignment, since: datetime, *, heard: datetime, until: datetime | None = None) -> Node:
     """Let a node carry the app; returns it."""
-    node = make_node(assignment.cluster, reported_at=heard)
+    node = make_node(assignment.cluster, token=str(uuid4()), reported_at=heard)
     Carry.objects.create(node=node, assignment=assignment, since=since, until=until)
     return node
 
