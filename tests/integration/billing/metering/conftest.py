@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pytest_django import Settings
@@ -10,8 +10,9 @@ from tests.integration.billing.metering.history import MIDNIGHT, Hours
 
 
 @pytest.fixture(autouse=True)
-def _in_spring(settings: Settings) -> None:
-    """Let histories lie in the past, and be kept as long as they need."""
+def _in_spring(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let histories lie in the past, and be kept and doubted as long as they need."""
+    monkeypatch.setattr(late, "DOUBT_ENDS", timedelta(days=4_000))
     settings.EGRESS_TOLD_KEPT_DAYS = (datetime.now(UTC) - MIDNIGHT).days + 800
 
 
