@@ -24,7 +24,7 @@ SETTLE: Final = timedelta(minutes=5)
 #: What is released is looked at for so long after: clocks may be put back.
 RELEASED_LATELY: Final = timedelta(days=1)
 #: Many hours are closed in one go while there are few assignments: two rows for each of both.
-ROWS_IN_ONE_GO: Final = 50_000
+ROWS_IN_ONE_GO: Final = 20_000
 
 
 def close_hours(until: datetime | None = None, *, seconds: float = float("inf")) -> int:

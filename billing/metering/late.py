@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db.models import Max, Min
 
 from billing.models import Meter, Recheck
-from egress.control import clock
+from egress.control import clock, events
 from egress.control.models import METERED, Event
 from egress.control.models_told import Pivot
 
@@ -47,9 +47,9 @@ def note(meter: Meter) -> None:
     if timedelta() <= now - meter.marked_at < SETTLE:
         return
     offset = timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
-    events = Event.objects.filter(pk__gt=meter.events_seen, pk__lte=meter.events_mark, subject__in=METERED)
+    new = Event.objects.filter(pk__gt=meter.events_seen, pk__lte=meter.events_mark, subject__in=METERED)
     told = Pivot.objects.filter(pk__gt=meter.pivots_seen, pk__lte=meter.pivots_mark)
-    late_events = events.filter(at__lt=meter.closed_until, assignment__isnull=False)
+    late_events = new.filter(at__lt=meter.closed_until, assignment__isnull=False)
     late_pivots = told.filter(at__lt=meter.closed_until - offset)
     late = [
         (pk, at, f"events came late, the last of them #{number}")
@@ -97,9 +97,12 @@ def correct(meter: Meter, *, ends_at: float = float("inf")) -> None:
     """Look again at the hours that are due for it, until `ends_at` of the monotonic clock. Raises Overtaken."""
     due = Recheck.objects.filter(due_at__lte=clock.unmoved()).order_by("since", "pk")
     for since, several in groupby(list(due[:_RECHECKS_AT_ONCE]), key=attrgetter("since")):
+        several = list(several)  # noqa: PLW2901 - the same, all at once
         begin = max(since, earliest())
+        if since < begin:
+            _leave_to_operators(several, begin)
         hours = max(1, (meter.closed_until - begin) // HOUR)
-        for some in _parts(list(several), max(1, HOURS_AT_ONCE // hours)):
+        for some in _parts(several, max(1, HOURS_AT_ONCE // hours)):
             if monotonic() > ends_at:
                 return
             _correct(meter, some, begin)
@@ -108,6 +111,17 @@ def correct(meter: Meter, *, ends_at: float = float("inf")) -> None:
 def earliest() -> datetime:
     """Return the earliest hour that can still be told anew: what nodes told of older ones is forgotten."""
     return hour_of(clock.now() - timedelta(days=settings.EGRESS_TOLD_KEPT_DAYS - 1))
+
+
+def _leave_to_operators(rechecks: list[Recheck], begin: datetime) -> None:
+    """Say that what these are about is too old: nobody would else know that the ledger isn't what events say."""
+    for one in rechecks:
+        reason = (
+            f"assignment {one.assignment_id}: {one.reason}; its hours from {one.since:%Y-%m-%d %H:%M} to"
+            f" {begin:%Y-%m-%d %H:%M} UTC stay as they were closed, for what nodes told of outages then is forgotten."
+            " Put it right by a credit where that matters"
+        )
+        events.record(Event.Kind.PROVIDER, "billing.too_late", on=None, new="ignored", reason=reason)
 
 
 def _parts(rechecks: list[Recheck], size: int) -> Iterator[list[Recheck]]:

@@ -35,7 +35,8 @@ NEXT = {
     "draining": ("released", "distributing"),
     "released": (),
 }
-pytestmark = [pytest.mark.django_db]
+#: The engines are held against each other by the other files.
+pytestmark = [pytest.mark.django_db, pytest.mark.costly]
 
 
 @dataclass
@@ -142,7 +143,7 @@ def play(dice: Random) -> None:
     assert [str(one) for one in found if one.difference.key.assignment_id in ours] == []
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dice=st.randoms(use_true_random=False))
 def test_the_ledger_is_what_the_model_says(db: None, dice: Random) -> None:
     play(dice)

@@ -10,6 +10,7 @@ from billing import tasks
 from billing.metering import books, close
 from billing.models import Meter, UsageRecord
 from egress.control import clock, installation
+from portal.config import celery_app
 from tests.factories import make_cluster
 from tests.integration.billing.metering.history import (
     Hours,
@@ -82,6 +83,14 @@ def test_nothing_is_closed_while_the_installation_stands_still(db: None) -> None
     assert rows() == []
     installation.resume()
     assert close.close_hours(at("14:00")) == 4
+
+
+def test_workers_know_the_task_and_the_scheduler_calls_it() -> None:
+    celery_app.autodiscover_tasks(force=True)
+    entries = celery_app.conf.beat_schedule.values()
+    assert [entry["schedule"] for entry in entries if entry["task"] == "billing.tasks.close_hours"] == [60.0]
+    assert "billing.tasks.close_hours" in celery_app.tasks
+    assert celery_app.conf.task_soft_time_limit / 2 + 1 > tasks.CLOSE_SECONDS
 
 
 def test_the_task_run_twice_closes_what_is_over_once(db: None) -> None:

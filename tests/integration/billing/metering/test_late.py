@@ -3,11 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
 from billing.metering import close, late
 from billing.models import Meter, Recheck, UsageRecord
 from egress.control import clock
-from egress.control.models import Node
+from egress.control.models import Event, Node
 from tests.integration.billing.metering.history import (
     Hours,
     at,
@@ -68,10 +69,12 @@ def test_events_that_were_there_at_the_close_are_not_looked_at_again(close_until
     begin_use(assignment, at("09:00"))
     close_until(at("12:00"))
     end_use(assignment, at("12:30"))
-    close_until(at("12:00"))
-    assert not Recheck.objects.exists()
+    for _ in range(2):
+        Meter.objects.update(marked_at=clock.unmoved() - late.SETTLE)
+        # Without time for anything but to note what came late.
+        close.close_hours(at("12:00"), seconds=0)
+        assert not Recheck.objects.exists(), "an event of an hour that wasn't closed when it was seen isn't late"
     close_until(at("14:00"))
-    assert not Recheck.objects.exists(), "an event of an hour that wasn't closed when it was seen isn't late"
     assert set(UsageRecord.objects.values_list("sequence", flat=True)) == {0}
 
 
@@ -178,6 +181,24 @@ def test_late_facts_of_many_assignments_are_put_in_step_by_step(
         tell(assignment, at("10:30"), "egress.disable")
     close_until(at("12:00"))
     assert {tuple(ledger(assignment).items()) for assignment in assignments} == {(("10", (1800, 0)),)}
+
+
+def test_what_is_too_old_to_be_told_anew_is_left_to_an_operator(close_until: Hours, settings: Settings) -> None:
+    """What nodes told of that time is forgotten: without it, seconds of outage would be billed."""
+    assignment = make_assignment()
+    begin_use(assignment, at("10:00"))
+    close_until(at("+3 00:00"))
+    before = ledger(assignment)
+    settings.EGRESS_TOLD_KEPT_DAYS = (clock.now() - at("+1 00:00")).days + 1
+    tell(assignment, at("10:30"), "egress.disable")
+    close_until(at("+3 00:00"))
+    after = ledger(assignment)
+    kept = {hour for hour in before if after.get(hour) == before[hour]}
+    assert {hour for hour in before if "+" not in hour} <= kept
+    assert "+2 05" in before.keys() - kept
+    (told,) = Event.objects.filter(subject="billing.too_late")
+    assert str(assignment.pk) in told.reason
+    assert "2026-03-01 10:00" in told.reason
 
 
 def test_a_run_without_time_leaves_what_is_late_to_the_next(db: None) -> None:

@@ -1,9 +1,10 @@
 """Bytes are taken from gateways' counters once each, whatever restarts, is overtaken or told twice."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from billing.metering import books, close
@@ -122,6 +123,21 @@ def test_what_was_written_just_after_the_close_is_added_with_the_next_hour(
     close.close_hours()
     assert booked() == [(1, 0, 100), (1, 1, 20)]
     assert TrafficRecord.objects.get(sequence=1).reason == books.LATE_REPORT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reports_at_once_count_no_byte_twice(gateway: Gateway) -> None:
+    """Every other one is overtaken."""
+
+    def tell(reading: int) -> None:
+        try:
+            report(reading)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(tell, (reading + (30 if reading % 20 else 0) for reading in range(10, 250, 10))))
+    assert told() == 260
 
 
 def test_readings_advance_purely() -> None:
