@@ -46,17 +46,16 @@ def note(meter: Meter) -> None:
     # A clock that was put back must not stop it.
     if timedelta() <= now - meter.marked_at < SETTLE:
         return
-    offset = timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
     new = Event.objects.filter(pk__gt=meter.events_seen, pk__lte=meter.events_mark, subject__in=METERED)
     told = Pivot.objects.filter(pk__gt=meter.pivots_seen, pk__lte=meter.pivots_mark)
     late_events = new.filter(at__lt=meter.closed_until, assignment__isnull=False)
-    late_pivots = told.filter(at__lt=meter.closed_until - offset)
+    late_pivots = told.filter(moved_at__lt=meter.closed_until)
     late = [
         (pk, at, f"events came late, the last of them #{number}")
         for pk, at, number in late_events.order_by().values_list("assignment").annotate(Min("at"), Max("pk"))
     ] + [
-        (pk, at + offset, "nodes told of pivots late")
-        for pk, at in late_pivots.order_by().values_list("assignment").annotate(Min("at"))
+        (pk, at, "nodes told of pivots late")
+        for pk, at in late_pivots.order_by().values_list("assignment").annotate(Min("moved_at"))
     ]
     with writing(
         meter,
@@ -96,16 +95,13 @@ def _due(since: datetime, reason: str) -> datetime:
 def correct(meter: Meter, *, ends_at: float = float("inf")) -> None:
     """Look again at the hours that are due for it, until `ends_at` of the monotonic clock. Raises Overtaken."""
     due = Recheck.objects.filter(due_at__lte=clock.unmoved()).order_by("since", "pk")
-    for since, several in groupby(list(due[:_RECHECKS_AT_ONCE]), key=attrgetter("since")):
-        several = list(several)  # noqa: PLW2901 - the same, all at once
-        begin = max(since, earliest())
-        if since < begin:
-            _leave_to_operators(several, begin)
-        hours = max(1, (meter.closed_until - begin) // HOUR)
+    for since, group in groupby(list(due[:_RECHECKS_AT_ONCE]), key=attrgetter("since")):
+        several = list(group)
+        hours = max(1, (meter.closed_until - max(since, earliest())) // HOUR)
         for some in _parts(several, max(1, HOURS_AT_ONCE // hours)):
             if monotonic() > ends_at:
                 return
-            _correct(meter, some, begin)
+            _correct(meter, some, since)
 
 
 def earliest() -> datetime:
@@ -129,13 +125,16 @@ def _parts(rechecks: list[Recheck], size: int) -> Iterator[list[Recheck]]:
         yield rechecks[first : first + size]
 
 
-def _correct(meter: Meter, rechecks: list[Recheck], begin: datetime) -> None:
+def _correct(meter: Meter, rechecks: list[Recheck], since: datetime) -> None:
+    begin = max(since, earliest())
     reasons: dict[UUID, str] = {one.assignment_id: one.reason for one in rechecks}
     lack = lacking(list(reasons), begin, meter.closed_until)
     with writing(meter):
         put(lack, reasons)
         Recheck.objects.filter(pk__in=[one.pk for one in rechecks]).delete()
         doubt(lack.unheard_since)
+        if since < begin:
+            _leave_to_operators([one for one in rechecks if one.reason != DOUBT], begin)
 
 
 def doubt(unheard_since: Mapping[UUID, datetime]) -> None:

@@ -134,8 +134,13 @@ def _tell_of_outages(begin: datetime) -> None:
     pairs = list(Gateway.objects.filter(slot=0).values_list("assignment", "pk"))
     pivots = (
         Pivot(
-            node=node, number=2 * number + back, at=at, assignment_id=assignment, gateway_id=gateway if back else None
-        )
+            node=node,
+            number=2 * number + back,
+            at=at,
+            moved_at=at,
+            assignment_id=assignment,
+            gateway_id=gateway if back else None,
+        )  # fmt: skip
         for node in Node.objects.all()
         for number, (assignment, gateway) in enumerate(pairs)
         for back, at in enumerate((begin + timedelta(minutes=10), begin + timedelta(minutes=15)))

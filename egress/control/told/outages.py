@@ -10,12 +10,11 @@ out.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from egress.control import clock
@@ -131,21 +130,20 @@ def _turns_of_each(
 
     Only of assignments of which a node had none then.
     """
-    offset = timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
     told = Pivot.objects.filter(assignment__in=assignments)
-    within = told.filter(at__gte=begin - offset, at__lt=end - offset)
+    within = told.filter(moved_at__gte=begin, moved_at__lt=end)
     out_within = set(within.filter(gateway=None).values_list("assignment", flat=True).order_by().distinct())
     later = Pivot.objects.filter(
-        Q(at__gt=OuterRef("at")) | Q(at=OuterRef("at"), number__gt=OuterRef("number")),
-        assignment=OuterRef("assignment"), node=OuterRef("node"), at__lt=begin - offset,
+        Q(moved_at__gt=OuterRef("moved_at")) | Q(moved_at=OuterRef("moved_at"), number__gt=OuterRef("number")),
+        assignment=OuterRef("assignment"), node=OuterRef("node"), moved_at__lt=begin,
     )  # fmt: skip
-    out_before = told.filter(~Exists(later), gateway=None, at__lt=begin - offset)
+    out_before = told.filter(~Exists(later), gateway=None, moved_at__lt=begin)
     turns: dict[UUID, dict[UUID, list[tuple[datetime, bool]]]] = defaultdict(lambda: defaultdict(list))
-    for pk, node, at in out_before.values_list("assignment", "node", "at"):
-        turns[pk][node].append((at + offset, True))
-    rows = within.filter(assignment__in=out_within | turns.keys()).order_by("at", "number")
-    for pk, node, at, gateway in rows.values_list("assignment", "node", "at", "gateway"):
-        turns[pk][node].append((at + offset, gateway is None))
+    for pk, node, at in out_before.values_list("assignment", "node", "moved_at"):
+        turns[pk][node].append((at, True))
+    rows = within.filter(assignment__in=out_within | turns.keys()).order_by("moved_at", "number")
+    for pk, node, at, gateway in rows.values_list("assignment", "node", "moved_at", "gateway"):
+        turns[pk][node].append((at, gateway is None))
     return turns
 
 

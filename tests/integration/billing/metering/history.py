@@ -61,7 +61,9 @@ def carry(assignment: Assignment, since: datetime, *, heard: datetime, until: da
 def pivot(assignment: Assignment, node: Node, when: datetime, *, out: bool) -> Pivot:
     gateway = None if out else assignment.gateways.get(slot=0)
     number = Pivot.objects.filter(node=node).count()
-    return Pivot.objects.create(node=node, number=number, at=when, assignment=assignment, gateway=gateway)
+    return Pivot.objects.create(
+        node=node, number=number, at=when, moved_at=when, assignment=assignment, gateway=gateway
+    )
 
 
 def ledger(assignment: Assignment, slot: int = 0) -> dict[str, tuple[int, int]]:
