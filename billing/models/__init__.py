@@ -1,8 +1,22 @@
 """Billing's rows, in the order in which one is made from the other: ledger, prices, statements; and who pays."""
 
 from .accounts import BillingAccount
-from .ledger import UsageRecord
+from .append_only import AppendOnlyError
+from .ledger import TrafficRecord, UsageRecord
+from .metering import Meter, Recheck
 from .prices import Credit, Price, Terms
 from .statements import Statement, StatementLine
 
-__all__ = ["BillingAccount", "Credit", "Price", "Statement", "StatementLine", "Terms", "UsageRecord"]
+__all__ = [
+    "AppendOnlyError",
+    "BillingAccount",
+    "Credit",
+    "Meter",
+    "Price",
+    "Recheck",
+    "Statement",
+    "StatementLine",
+    "Terms",
+    "TrafficRecord",
+    "UsageRecord",
+]

@@ -25,6 +25,8 @@ class Pivot(models.Model):
     number = models.PositiveBigIntegerField()
     #: By the node's clock, which no lab moves.
     at = models.DateTimeField()
+    #: The same by the control plane's, as that was when it was told: a lab that lets months pass moves no old outage.
+    moved_at = models.DateTimeField()
     assignment = models.ForeignKey("control.Assignment", models.CASCADE, related_name="pivots")
     #: None where none could be used: the app was out on this node.
     gateway = models.ForeignKey("control.Gateway", models.CASCADE, null=True, related_name="+")
@@ -34,7 +36,11 @@ class Pivot(models.Model):
     class Meta:
         ordering = ("at", "number")
         constraints = (models.UniqueConstraint(fields=("node", "number", "at"), name="pivot_told_once"),)
-        indexes: ClassVar = [models.Index(fields=("assignment", "at"))]
+        indexes: ClassVar = [
+            models.Index(fields=("assignment", "moved_at")),
+            # Few of all: who was out is asked for every hour.
+            models.Index(fields=("assignment", "moved_at"), condition=Q(gateway__isnull=True), name="pivot_to_none"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.node} #{self.number}: {self.gateway or 'none'}"

@@ -1,7 +1,7 @@
 """Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
 
 `main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents, `reliability`
-what apps notice of faults, of maintenance and of load.
+what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import distribution, measures, pivots, record, reliability
+from tests.bench import distribution, measures, metering, pivots, record, reliability
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
 from tests.engines.servers import why_no_postgresql
@@ -110,10 +110,16 @@ def pivoting(rounds: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return figures, pivots.verdicts(figures)
 
 
+def closing(gateways: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure the hourly close; returns its figures and verdicts."""
+    figures = metering.measure(gateways=gateways)
+    return figures, metering.verdicts(figures)
+
+
 def main() -> int:
     """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability"))
+    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability", "metering"))
     parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
@@ -121,12 +127,14 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=20, help="times that a gateway dies of each cause")
     parser.add_argument("--pairs", type=int, default=10, help="pairs whose gateways are rebooted under load")
     parser.add_argument("--calm-seconds", type=float, default=600, help="with all cores and gateways busy")
+    parser.add_argument("--gateways", type=int, default=10_000, help="whose hours are closed")
     arguments = parser.parse_args()
     benches: dict[str, tuple[str, Callable[[], tuple[dict[str, Any], dict[str, dict[str, Any]]]]]] = {
         "main-job": (missing(), lambda: main_job(arguments.rounds)),
         "distribution": (why_no_postgresql(), lambda: route_changes(arguments.agents, arguments.toggles)),
         "reliability": (missing(), lambda: ends(arguments.faults, arguments.pairs, arguments.calm_seconds)),
         "pivots": (no_namespaces(), lambda: pivoting(arguments.rounds)),
+        "metering": (why_no_postgresql(), lambda: closing(arguments.gateways)),
     }
     code = 0
     for name, (reason, bench) in benches.items():

@@ -14,7 +14,7 @@ from egress.control import clock, events, installation
 from egress.control.errors import NotYet, OutsideVpc, Unauthorized, WindowClosed, WrongAddress
 from egress.control.health import observe_gateway, observe_node
 from egress.control.models import Assignment, Cluster, Event, Gateway, GatewayStatus, Node, NodeStatus
-from egress.control.told import pivots
+from egress.control.told import pivots, traffic
 from egress.control.wake import WAITING_FOR_GATEWAYS, wake, wake_waiting
 from egress.wire.messages import (
     Done,
@@ -245,6 +245,7 @@ def gateway_report(*, token: str, message: GatewayReport) -> Done:
     gateway.reported_at = clock.now()
     with transaction.atomic():
         gateway.save(update_fields=[*_SAID, "reported_at"])
+        traffic.count(gateway, message.boot_id, message.bytes_out)
         recovered = gateway.health != "healthy"
         observe_gateway(gateway)
         if begins or recovered:

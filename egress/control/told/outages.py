@@ -1,4 +1,4 @@
-"""When an app had no way out by its own addresses: what billing takes off. Pure, but for the last two functions.
+"""When an app had no way out by its own addresses: what billing takes off. Pure, but for what reads and notes rows.
 
 An assignment is out while all nodes that carry it, and of which that is known, have no gateway for it. A node carries
 it while it reports containers of the app; of it is known what it said until its last report, with its own times. So a
@@ -8,15 +8,14 @@ out.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 from uuid import UUID
 
-from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from egress.control import clock
 from egress.control.models import Assignment, AssignmentStatus, Node, NodeStatus
@@ -85,19 +84,67 @@ def _minus(spans: Sequence[Span], holes: Sequence[Span]) -> list[Span]:
     return left
 
 
+class Told(NamedTuple):
+    """What nodes told by now of one assignment."""
+
+    out: list[Span]
+    #: From when on a node that may carry it still wasn't heard: what it tells later can change the rest. None if all
+    #: were.
+    unheard_since: datetime | None
+
+
 def outages_of(assignment: Assignment, begin: datetime, end: datetime) -> list[Span]:
     """Return when `assignment` was out, as far as nodes were heard of by now; times are the control plane's."""
-    offset = timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
-    turns: dict[UUID, list[tuple[datetime, bool]]] = defaultdict(list)
-    told = Pivot.objects.filter(assignment=assignment, at__lt=end - offset).order_by("at", "number")
-    for node, at, gateway in told.values_list("node", "at", "gateway"):
-        turns[node].append((at + offset, gateway is None))
-    carried: dict[UUID, list[Span]] = defaultdict(list)
-    rows = Carry.objects.filter(assignment=assignment, since__lt=end)
-    for node, since, until, heard in rows.values_list("node", "since", "until", "node__reported_at"):
+    told = outages_of_each([assignment.pk], begin, end).get(assignment.pk)
+    return told.out if told else []
+
+
+def outages_of_each(assignments: Collection[UUID], begin: datetime, end: datetime) -> dict[UUID, Told]:
+    """Return what is told of each of `assignments` of which a node had no gateway between `begin` and `end`.
+
+    All others weren't out. Four queries, whatever the number.
+    """
+    turns = _turns_of_each(assignments, begin, end)
+    carried: dict[UUID, dict[UUID, list[Span]]] = defaultdict(lambda: defaultdict(list))
+    unheard: dict[UUID, datetime] = {}
+    rows = Carry.objects.filter(Q(until=None) | Q(until__gt=begin), assignment__in=turns.keys(), since__lt=end)
+    for pk, node, since, until, heard in rows.values_list("assignment", "node", "since", "until", "node__reported_at"):
         # A node that is gone was heard of before it was noted as gone.
-        carried[node].append(Span(since, min(until or end, heard or since)))
-    return outages((Account(carried=carried[node], turns=turns[node]) for node in carried), begin, end)
+        known = min(until or end, heard or since)
+        carried[pk][node].append(Span(since, known))
+        if until is None and known < end:
+            unheard[pk] = min(known, unheard.get(pk, end))
+    return {
+        pk: Told(
+            outages((Account(carried=spans, turns=turns[pk][node]) for node, spans in carried[pk].items()), begin, end),
+            unheard.get(pk),
+        )
+        for pk in turns
+    }
+
+
+def _turns_of_each(
+    assignments: Collection[UUID], begin: datetime, end: datetime
+) -> dict[UUID, dict[UUID, list[tuple[datetime, bool]]]]:
+    """Return what nodes told between the two, and that they had no gateway at `begin`: {assignment: {node: turns}}.
+
+    Only of assignments of which a node had none then.
+    """
+    told = Pivot.objects.filter(assignment__in=assignments)
+    within = told.filter(moved_at__gte=begin, moved_at__lt=end)
+    out_within = set(within.filter(gateway=None).values_list("assignment", flat=True).order_by().distinct())
+    later = Pivot.objects.filter(
+        Q(moved_at__gt=OuterRef("moved_at")) | Q(moved_at=OuterRef("moved_at"), number__gt=OuterRef("number")),
+        assignment=OuterRef("assignment"), node=OuterRef("node"), moved_at__lt=begin,
+    )  # fmt: skip
+    out_before = told.filter(~Exists(later), gateway=None, moved_at__lt=begin)
+    turns: dict[UUID, dict[UUID, list[tuple[datetime, bool]]]] = defaultdict(lambda: defaultdict(list))
+    for pk, node, at in out_before.values_list("assignment", "node", "moved_at"):
+        turns[pk][node].append((at, True))
+    rows = within.filter(assignment__in=out_within | turns.keys()).order_by("moved_at", "number")
+    for pk, node, at, gateway in rows.values_list("assignment", "node", "moved_at", "gateway"):
+        turns[pk][node].append((at, gateway is None))
+    return turns
 
 
 def note_carries() -> None:

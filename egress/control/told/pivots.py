@@ -91,6 +91,7 @@ class _Pairs:
             node=self._node,
             number=pivot.number,
             at=at,
+            moved_at=_moved(at),
             assignment=assignment,
             gateway_id=gateway,
             reason=pivot.reason[:MAX_REASON_CHARACTERS],
@@ -98,12 +99,17 @@ class _Pairs:
         )
 
     def _at(self, number: int, at: datetime) -> Assignment | None:
-        moved = at + timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
+        moved = _moved(at)
         for assignment in self._by_number[number]:
             released = assignment.released_at
             if assignment.created_at - CLOCKS_APART <= moved and (released is None or moved <= released + CLOCKS_APART):
                 return assignment
         return None
+
+
+def _moved(at: datetime) -> datetime:
+    """Return a node's time as the control plane counts it."""
+    return at + timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
 
 
 def _tell_operators(node: Node, refused: Counter[str]) -> None:
