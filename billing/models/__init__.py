@@ -2,6 +2,7 @@
 
 from .accounts import BillingAccount
 from .append_only import AppendOnlyError
+from .closing import MonthClose, StatementProblem
 from .ledger import TrafficRecord, UsageRecord
 from .metering import Meter, Recheck
 from .prices import Credit, Price, Terms
@@ -12,10 +13,12 @@ __all__ = [
     "BillingAccount",
     "Credit",
     "Meter",
+    "MonthClose",
     "Price",
     "Recheck",
     "Statement",
     "StatementLine",
+    "StatementProblem",
     "Terms",
     "TrafficRecord",
     "UsageRecord",

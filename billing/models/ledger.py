@@ -50,7 +50,10 @@ class UsageRecord(AppendOnly):
                 name="usage_close_is_positive",
             ),
         )
-        indexes: ClassVar = [models.Index(fields=("assignment", "hour"))]
+        # Covers what rating adds up: a month of 10,000 apps has 14 million rows, which needn't be looked at one by one.
+        indexes: ClassVar = [
+            models.Index(fields=("assignment", "slot", "hour", "seconds", "outage_seconds"), name="usage_by_slot"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.assignment_id} slot {self.slot} at {self.hour:%Y-%m-%dT%H}Z: {self.seconds} s"

@@ -245,6 +245,7 @@ CELERY_BEAT_SCHEDULE = {
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
     "close-hours": {"task": "billing.tasks.close_hours", "schedule": 60.0, "options": {"expires": 50}},
+    "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -325,9 +326,17 @@ CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
 #: AdmissionRefused.
 EGRESS_ADMISSION: list[str] = []
-#: The price shown before enabling, in cents; billing takes this over.
-EGRESS_PRICE_CENTS_PER_MONTH = 2500
-EGRESS_PRICE_CAP_HOURS = 672
+#: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
+#: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
+BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")
+BILLING_PRICE_PER_SLOT_HOUR = env.str("BILLING_PRICE_PER_SLOT_HOUR", "0.01860119")
+BILLING_CAP_HOURS = _bounded("BILLING_CAP_HOURS", 672, 1, 744)
+if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
+    raise ImproperlyConfigured(
+        f"BILLING_PRICE_PER_SLOT_HOUR is {BILLING_PRICE_PER_SLOT_HOUR!r}: it may be 0 to 999999.99999999."
+    )
+#: Statements are made so long after the month's end, for events that come late.
+BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

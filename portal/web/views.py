@@ -60,7 +60,7 @@ def enable(request: PageRequest, app: App) -> HttpResponse:
         messages.info(request, "Dedicated egress of this app is not off, so there is nothing to enable.")
         return redirect("web:app", app.pk)
     template = "web/_enable.html" if request.htmx else "web/enable.html"
-    return render(request, template, {"section": "apps", "app": app, "price": current_price()})
+    return render(request, template, {"section": "apps", "app": app, "price": current_price(app)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
