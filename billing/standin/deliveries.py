@@ -22,7 +22,7 @@ from .store import Store
 Order = Literal["made", "reversed", "shuffled"]
 
 TIMEOUT_SECONDS = 10
-FIRST_RETRY_SECONDS = 0.5
+FIRST_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 60
 MAX_ATTEMPTS = 16
 MAX_COPIES = 5

@@ -57,7 +57,7 @@ def create(account: Account, params: Params) -> Json:
         "currency": currency,
         "customer": params["customer"],
         "date": now,
-        "description": params.get("description"),
+        "description": params.get("description") or None,
         "discountable": amount >= 0,
         "discounts": [],
         "invoice": invoice["id"] if invoice else None,
