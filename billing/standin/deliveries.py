@@ -113,6 +113,13 @@ class Deliveries:
         self.wake()
         return len(endpoints)
 
+    def pending(self, event: str) -> int:
+        """Return to how many endpoints an event is still to be delivered."""
+        found = self._store.sql.execute(
+            "SELECT COUNT(DISTINCT endpoint) FROM deliveries WHERE event = ? AND status = 'pending'", (event,)
+        )
+        return int(found.fetchone()[0])
+
     def show(self) -> list[dict[str, Any]]:
         """Return the latest 1,000 deliveries, the newest first."""
         found = self._store.sql.execute(

@@ -72,7 +72,7 @@ def _created(row: Json, params: Params) -> bool:
     wanted = params.get("created")
     if wanted is None:
         return True
-    at = int(row["created"])
+    at = int(row["created"] if "created" in row else row["date"])  # an invoice item has a date
     if isinstance(wanted, int):
         return at == wanted
     tests = {"gt": at.__gt__, "gte": at.__ge__, "lt": at.__lt__, "lte": at.__le__}

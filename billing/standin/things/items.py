@@ -47,7 +47,7 @@ def create(account: Account, params: Params) -> Json:
             raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
     customers.living(account, params["customer"])
     invoice = drafts.get(account, params["invoice"], param="invoice") if "invoice" in params else None
-    amount, currency = params["amount"], params["currency"].lower()
+    amount, currency = params["amount"], drafts.currency_of(params["currency"])
     _check(account, invoice, params["customer"], currency)
     now = account.now()
     row: Json = {
@@ -117,7 +117,7 @@ def list_all(account: Account, params: Params) -> Json:
     return page_of(
         account,
         "invoiceitem",
-        {"created": params["created"], **params} if "created" in params else params,
+        params,
         "/v1/invoiceitems",
         customer=params.get("customer"),
         invoice=params.get("invoice"),

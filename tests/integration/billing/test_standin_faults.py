@@ -1,5 +1,7 @@
 """What goes wrong at the stand-in: on demand, by bad requests, and when it is killed."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.standin import StandIn, customer_with_card, draft, eventually, stand_in
+from tests.standin import LIMIT_SECONDS, ROOT, StandIn, customer_with_card, draft, eventually, stand_in
 
 HALF_SECOND = 0.5
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -130,6 +132,15 @@ def test_a_request_that_a_kill_cut_short_is_done_once(tmp_path: Path) -> None:
 def _swallow(call: Callable[[], Any]) -> None:
     with pytest.raises(stripe.APIConnectionError):
         call()
+
+
+def test_two_stand_ins_do_not_share_a_state(tmp_path: Path) -> None:
+    with stand_in(tmp_path):
+        command = [sys.executable, "-m", "billing.standin", "--state", str(tmp_path)]
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    assert second.returncode == 1
+    assert str(tmp_path) in second.stderr
+    assert "Traceback" not in second.stderr
 
 
 # --- faults on demand
@@ -315,6 +326,8 @@ def test_errors_say_what_stripe_would(client: stripe.StripeClient) -> None:
         ("POST", "/_standin/webhooks", {}, b'{"copies": 9}', 400),
         ("GET", "/checkout/cs_none", {}, b"", 404),
         ("GET", "/invoice/in_none", {}, b"", 404),
+        ("POST", "/invoice/in_none", {}, b"card[x]=1", 404),
+        ("POST", "/invoice/in_none", {}, b"card[x", 400),
     ],
 )
 def test_bad_requests_are_answered(

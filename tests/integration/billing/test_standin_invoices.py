@@ -170,6 +170,7 @@ def test_items_that_wait_are_pulled_only_on_request(client: stripe.StripeClient,
     ("params", "param"),
     [
         ({"currency": "eur"}, "currency"),
+        ({"currency": "doubloons"}, "currency"),
         ({"amount": 100_000_000}, "amount"),
         ({"customer": "cus_none"}, "customer"),
         ({"invoice": "in_none"}, "invoice"),
@@ -248,12 +249,10 @@ def test_a_payment_may_want_its_owner_who_answers_on_the_page(standin: StandIn, 
         client.v1.invoices.pay(invoice.id)
     assert refusal.value.code == "invoice_payment_intent_requires_action"
     assert "invoice.payment_action_required" in told(client, invoice.id)
-    _, page = standin.look(url)
-    method = client.v1.payment_intents.list({"customer": customer.id}).data[0].payment_method
-    assert "3-D Secure" in page
-    assert method in page
-    assert standin.submit(url, method=method, confirm="no")[0] == 200
-    assert standin.submit(url, method=method, confirm="yes")[0] == 303
+    assert "3-D Secure" in standin.look(url)[1]
+    assert standin.submit(url, confirm="no")[0] == 200
+    assert client.v1.invoices.retrieve(invoice.id).status == "open"
+    assert standin.submit(url, confirm="yes")[0] == 303
     assert client.v1.invoices.retrieve(invoice.id).status == "paid"
 
 
@@ -264,7 +263,9 @@ def test_an_invoice_is_paid_on_its_page_by_a_new_card(standin: StandIn, client: 
     with pytest.raises(stripe.InvalidRequestError, match="default payment method"):
         client.v1.invoices.pay(invoice.id)
     assert client.v1.invoices.retrieve(invoice.id).attempt_count == 0
+    assert 'role="alert"' in standin.submit(url, confirm="yes")[2]
     assert 'role="alert"' in standin.submit(url, card="4000000000000341")[2]
+    assert client.v1.customers.payment_methods.list(customer.id).data == []
     assert standin.submit(url, card="4242424242424242")[0] == 303
     assert client.v1.invoices.retrieve(invoice.id).status == "paid"
 
@@ -284,6 +285,25 @@ def test_an_invoice_advances_by_itself(standin: StandIn, client: stripe.StripeCl
     assert found.next_payment_attempt is None
     standin.forward(60 * DAY)
     assert client.v1.invoices.retrieve(invoice.id).attempt_count == 4
+
+
+def test_an_invoice_that_advances_to_nobodys_card_fails_and_waits(
+    standin: StandIn, client: stripe.StripeClient
+) -> None:
+    customer, gone = client.v1.customers.create(), client.v1.customers.create()
+    invoice, lost = (draft(client, who.id, 2_000, auto_advance=True) for who in (customer, gone))
+    client.v1.customers.delete(gone.id)
+    standin.forward(3_600)
+    found = client.v1.invoices.retrieve(invoice.id)
+    assert (found.status, found.attempt_count, found.attempted) == ("open", 1, True)
+    assert told(client, invoice.id)[-2:] == ["invoice.payment_failed", "invoice.updated"]
+    found = client.v1.invoices.retrieve(lost.id)
+    assert (found.status, found.auto_advance, found.last_finalization_error.code) == (
+        "draft",
+        False,
+        "resource_missing",
+    )
+    assert told(client, lost.id)[-1] == "invoice.finalization_failed"
 
 
 def test_finalizing_an_invoice_that_advances_charges_it_soon(client: stripe.StripeClient, customer: Any) -> None:

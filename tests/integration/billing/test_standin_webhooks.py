@@ -56,6 +56,7 @@ def test_an_event_is_delivered_with_a_signature_that_stripe_python_takes(
     assert event.request.idempotency_key == "signed-1"
     assert event.request.id == made.last_response.headers["Request-Id"]
     assert event.api_version == stripe.api_version
+    eventually(lambda: client.v1.events.retrieve(event.id).pending_webhooks == 0)
     body, signature = hook.bodies[0]
     with pytest.raises(stripe.SignatureVerificationError):
         stripe.Webhook.construct_event(body, signature, "whsec_other")
