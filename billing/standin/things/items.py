@@ -13,7 +13,7 @@ from .endpoint import PAGING, Endpoint, given, metadata
 
 MAX_ITEMS = 250
 MAX_AMOUNT_CENTS = 99_999_999
-_FIELDS = "amount currency customer description invoice metadata period"
+_FIELDS = "amount currency customer description discountable invoice metadata period tax_behavior"
 
 
 def endpoints() -> list[Endpoint]:
@@ -45,6 +45,8 @@ def create(account: Account, params: Params) -> Json:
     for name in ("customer", "amount", "currency"):
         if name not in params:
             raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
+    if params.get("tax_behavior", "exclusive") != "exclusive":
+        raise invalid("This stand-in puts tax on top only (exclusive).", param="tax_behavior")
     customers.living(account, params["customer"])
     invoice = drafts.get(account, params["invoice"], param="invoice") if "invoice" in params else None
     amount, currency = params["amount"], drafts.currency_of(params["currency"])
@@ -57,8 +59,8 @@ def create(account: Account, params: Params) -> Json:
         "currency": currency,
         "customer": params["customer"],
         "date": now,
-        "description": params.get("description") or None,
-        "discountable": amount >= 0,
+        "description": params.get("description"),
+        "discountable": params.get("discountable", amount >= 0),
         "discounts": [],
         "invoice": invoice["id"] if invoice else None,
         "livemode": False,

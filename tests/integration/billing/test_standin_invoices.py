@@ -171,6 +171,7 @@ def test_items_that_wait_are_pulled_only_on_request(client: stripe.StripeClient,
     [
         ({"currency": "eur"}, "currency"),
         ({"currency": "doubloons"}, "currency"),
+        ({"tax_behavior": "inclusive"}, "tax_behavior"),
         ({"amount": 100_000_000}, "amount"),
         ({"customer": "cus_none"}, "customer"),
         ({"invoice": "in_none"}, "invoice"),
@@ -221,6 +222,28 @@ def test_small_change_is_carried_over_and_credit_used(client: stripe.StripeClien
     assert (larger.amount_due, larger.starting_balance, larger.ending_balance) == (530, -470, 0)
     client.v1.invoices.void_invoice(larger.id)
     assert client.v1.customers.retrieve(customer.id).balance == -470
+
+
+def test_entries_in_the_balance_move_it_and_are_listed(client: stripe.StripeClient, customer: Any) -> None:
+    for amount in (-500, 200):
+        made = client.v1.customers.balance_transactions.create(
+            customer.id, {"amount": amount, "currency": "usd", "metadata": {"amount": str(amount)}}
+        )
+    assert (made.amount, made.ending_balance) == (200, -300)
+    assert client.v1.customers.retrieve(customer.id).balance == -300
+    assert [row.amount for row in client.v1.customers.balance_transactions.list(customer.id).data] == [200, -500]
+    assert client.v1.invoices.finalize_invoice(draft(client, customer.id, 1_000).id).amount_due == 700
+    with pytest.raises(stripe.InvalidRequestError, match="zero"):
+        client.v1.customers.balance_transactions.create(customer.id, {"amount": 0, "currency": "usd"})
+
+
+def test_a_payment_is_found_by_its_intent(client: stripe.StripeClient, customer: Any) -> None:
+    for _ in range(2):
+        client.v1.invoices.pay(draft(client, customer.id, 700).id)
+    intents = [row.id for row in client.v1.payment_intents.list({"customer": customer.id}).data]
+    for intent in intents:
+        found = client.v1.invoice_payments.list({"payment": {"type": "payment_intent", "payment_intent": intent}})
+        assert [row.payment.payment_intent for row in found.data] == [intent]
 
 
 def test_a_declined_card_leaves_an_open_invoice_that_another_pays(client: stripe.StripeClient) -> None:

@@ -21,6 +21,7 @@ CLASSES: dict[str, Any] = {
     "credit_note": stripe.CreditNote,
     "credit_note_line_item": stripe.CreditNoteLineItem,
     "customer": stripe.Customer,
+    "customer_balance_transaction": stripe.CustomerBalanceTransaction,
     "dispute": stripe.Dispute,
     "event": stripe.Event,
     "invoice": stripe.Invoice,
@@ -114,6 +115,7 @@ def shown(standin: StandIn) -> dict[str, list[dict[str, Any]]]:
         {"mode": "setup", "customer": customer, "currency": "usd", "success_url": "http://127.0.0.1:9/"}
     )
     client.v1.billing_portal.sessions.create({"customer": customer})
+    client.v1.customers.balance_transactions.create(customer, {"amount": -1, "currency": "usd"})
     client.v1.webhook_endpoints.create({"url": "http://127.0.0.1:9/", "enabled_events": ["price.created"]})
     first, second, third = (
         draft(
@@ -138,6 +140,7 @@ def shown(standin: StandIn) -> dict[str, list[dict[str, Any]]]:
     paths = {
         "customers": "/v1/customers",
         "tax ids": f"/v1/customers/{customer}/tax_ids",
+        "balances": f"/v1/customers/{customer}/balance_transactions",
         "payment methods": f"/v1/customers/{customer}/payment_methods",
         "sessions": "/v1/checkout/sessions",
         "setup intents": "/v1/setup_intents",
@@ -167,7 +170,7 @@ def rows(standin: StandIn, path: str) -> list[dict[str, Any]]:
     "name",
     [
         *("customers", "tax ids", "payment methods", "sessions", "setup intents", "invoices", "items", "lines"),
-        *("payments", "intents", "charges", "refunds", "credit notes", "disputes", "endpoints", "events"),
+        *("balances", "payments", "intents", "charges", "refunds", "credit notes", "disputes", "endpoints", "events"),
     ],
 )
 def test_objects_have_the_fields_of_stripe_pythons_classes(shown: dict[str, list[dict[str, Any]]], name: str) -> None:
