@@ -1,8 +1,27 @@
 """Billing's rows, in the order in which one is made from the other: ledger, prices, statements; and who pays."""
 
 from .accounts import BillingAccount
+from .collecting import Dunning, Invoice, InvoiceStatus, Movement, MovementKind, Refusal, WebhookEvent
 from .ledger import UsageRecord
+from .notices import Notice, NoticeMail
 from .prices import Credit, Price, Terms
 from .statements import Statement, StatementLine
 
-__all__ = ["BillingAccount", "Credit", "Price", "Statement", "StatementLine", "Terms", "UsageRecord"]
+__all__ = [
+    "BillingAccount",
+    "Credit",
+    "Dunning",
+    "Invoice",
+    "InvoiceStatus",
+    "Movement",
+    "MovementKind",
+    "Notice",
+    "NoticeMail",
+    "Price",
+    "Refusal",
+    "Statement",
+    "StatementLine",
+    "Terms",
+    "UsageRecord",
+    "WebhookEvent",
+]
