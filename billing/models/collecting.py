@@ -77,6 +77,8 @@ class Invoice(models.Model):
     error_message = models.TextField(blank=True)
     #: Part of idempotency keys: a new one once an error was given for good under the old keys.
     generation = models.PositiveIntegerField(default=0)
+    #: How often it was mirrored: of two who look at once, who looked first doesn't write last.
+    looks = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
