@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from .collecting import inbox, invoicing
+from . import notices
+from .collecting import closing, inbox, invoicing, reminding
 
 
 @shared_task
@@ -10,6 +11,20 @@ def collect() -> None:
     """Bring statements to Stripe, and deal with what it sent: every minute."""
     inbox.sweep()
     invoicing.sweep()
+    closing.sweep()
+
+
+@shared_task
+def remind() -> None:
+    """Remind and warn who owes, and send the mails: every minute."""
+    reminding.look()
+    notices.send_due()
+
+
+@shared_task
+def forget_events() -> None:
+    """Delete what Stripe sent long ago: every hour."""
+    inbox.forget()
 
 
 @shared_task

@@ -244,6 +244,9 @@ CELERY_BEAT_SCHEDULE = {
     "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
+    "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
+    "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
+    "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
