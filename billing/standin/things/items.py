@@ -13,7 +13,7 @@ from .endpoint import PAGING, Endpoint, given, metadata
 
 MAX_ITEMS = 250
 MAX_AMOUNT_CENTS = 99_999_999
-_FIELDS = "amount currency customer description invoice metadata period"
+_FIELDS = "amount currency customer description discountable invoice metadata period tax_behavior"
 
 
 def endpoints() -> list[Endpoint]:
@@ -58,7 +58,7 @@ def create(account: Account, params: Params) -> Json:
         "customer": params["customer"],
         "date": now,
         "description": params.get("description"),
-        "discountable": amount >= 0,
+        "discountable": params.get("discountable", amount >= 0),
         "discounts": [],
         "invoice": invoice["id"] if invoice else None,
         "livemode": False,
