@@ -13,11 +13,8 @@ def _stripe_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stripe
 
 
 @pytest.fixture
-def stripe_side(_stripe_process: StripeSide, settings: Settings, monkeypatch) -> Iterator[StripeSide]:
+def stripe_side(_stripe_process: StripeSide, settings: Settings) -> Iterator[StripeSide]:
     """Stripe without faults; it is one for all tests of a file, each with a team of its own."""
-    from billing.collecting import calls
-
-    monkeypatch.setattr(calls, "movements_of", lambda _: [])  # TEMPORARY
     settings.STRIPE_SECRET_KEY = KEY
     settings.STRIPE_WEBHOOK_SECRET = SECRET
     settings.STRIPE_API_URL = _stripe_process.url
