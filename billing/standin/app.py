@@ -30,6 +30,7 @@ from .pages import portal as customer_portal
 from .pages.html import page, tag
 from .store import Store
 from .things import (
+    balances,
     cards,
     customers,
     disputes,
@@ -48,7 +49,21 @@ from .ticks import Ticks
 
 _Show = Callable[[Account, str], Response]
 _Act = Callable[[Account, str, dict[str, str]], Response]
-_THINGS = (customers, cards, setups, portal, invoices, items, settling, payments, refunds, notes, disputes, events)
+_THINGS = (
+    customers,
+    balances,
+    cards,
+    setups,
+    portal,
+    invoices,
+    items,
+    settling,
+    payments,
+    refunds,
+    notes,
+    disputes,
+    events,
+)
 
 
 def endpoints() -> list[Endpoint]:
