@@ -44,7 +44,7 @@ def endpoints() -> list[Endpoint]:
             "invoice_payments.list",
             "InvoicePaymentListParams",
             list_payments,
-            f"{PAGING} created invoice status",
+            f"{PAGING} created invoice payment status",
         ),
         Endpoint(
             "GET",
@@ -85,14 +85,14 @@ def list_charges(account: Account, params: Params) -> Json:
 
 def list_payments(account: Account, params: Params) -> Json:
     """List the payments of invoices."""
-    status = params.get("status")
+    status, intent = params.get("status"), params.get("payment", {}).get("payment_intent")
     return page_of(
         account,
         "invoice_payment",
         params,
         "/v1/invoice_payments",
         invoice=params.get("invoice"),
-        keep=lambda row: status in (None, row["status"]),
+        keep=lambda row: status in (None, row["status"]) and intent in (None, row["payment"]["payment_intent"]),
     )
 
 
