@@ -21,7 +21,6 @@ from billing.collecting.errors import NotSetUp, Refused
 from billing.collecting.seen import SeenInvoice
 from billing.models import Invoice, InvoiceStatus, Movement
 from egress.control import installation
-
 from tests.integration.control.processes import database_url
 
 from .killable import Worker
