@@ -3,8 +3,10 @@
 from .accounts import BillingAccount
 from .append_only import AppendOnlyError
 from .closing import MonthClose, StatementProblem
+from .collecting import Dunning, Invoice, InvoiceStatus, Movement, MovementKind, Refusal, WebhookEvent
 from .ledger import TrafficRecord, UsageRecord
 from .metering import Meter, Recheck
+from .notices import Notice, NoticeMail
 from .prices import Credit, Price, Terms
 from .statements import Statement, StatementLine
 
@@ -12,14 +14,23 @@ __all__ = [
     "AppendOnlyError",
     "BillingAccount",
     "Credit",
+    "Dunning",
+    "Invoice",
+    "InvoiceStatus",
     "Meter",
     "MonthClose",
+    "Movement",
+    "MovementKind",
+    "Notice",
+    "NoticeMail",
     "Price",
     "Recheck",
+    "Refusal",
     "Statement",
     "StatementLine",
     "StatementProblem",
     "Terms",
     "TrafficRecord",
     "UsageRecord",
+    "WebhookEvent",
 ]

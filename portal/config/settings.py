@@ -246,6 +246,9 @@ CELERY_BEAT_SCHEDULE = {
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
     "close-hours": {"task": "billing.tasks.close_hours", "schedule": 60.0, "options": {"expires": 50}},
     "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
+    "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
+    "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
+    "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -290,6 +293,8 @@ AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_4
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 if METRICS_TOKEN and not re.fullmatch("[!-~]{16,200}", METRICS_TOKEN):
     raise ImproperlyConfigured("METRICS_TOKEN must have 16 to 200 visible ASCII characters and no blanks.")
+#: What higher rooms add to /metrics: dotted paths of callables that return an `egress.wire.exposition.Page`.
+METRICS_PAGES: list[str] = ["billing.metrics.page"]
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.
@@ -337,6 +342,23 @@ if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
     )
 #: Statements are made so long after the month's end, for events that come late.
 BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
+#: Stripe's secret key, and the secret of its webhook endpoint, /stripe/webhook/; without a key nothing is collected.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
+#: Where Stripe's API is; "" is Stripe's own. A stand-in is on this machine.
+STRIPE_API_URL = env.str("STRIPE_API_URL", "")
+#: Let Stripe compute taxes. They come on top of what statements say.
+STRIPE_TAX = env.bool("STRIPE_TAX", False)
+#: So long what webhooks brought is kept once it is dealt with.
+STRIPE_EVENTS_KEPT_DAYS = _bounded("STRIPE_EVENTS_KEPT_DAYS", 90, 7, 3_650)
+#: On which days after a payment failed the team is reminded.
+BILLING_REMINDER_DAYS = env.list("BILLING_REMINDER_DAYS", cast=int, default=[0, 3, 7, 14])
+#: Disable egress of a team that doesn't pay: so many days after the payment failed at the earliest, never before it was
+#: warned by mail for so many days; its addresses are then held so long, in case that it pays.
+BILLING_DISABLE_UNPAID = env.bool("BILLING_DISABLE_UNPAID", False)
+BILLING_GRACE_DAYS = _bounded("BILLING_GRACE_DAYS", 21, 1, 365)
+BILLING_WARNING_DAYS = _bounded("BILLING_WARNING_DAYS", 7, 1, 90)
+BILLING_HOLD_DAYS = _bounded("BILLING_HOLD_DAYS", 7, 0, 90)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.
@@ -377,4 +399,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
+    # Else two lines for each request.
+    "loggers": {"stripe": {"level": "WARNING"}},
 }

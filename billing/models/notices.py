@@ -1,0 +1,52 @@
+"""What billing tells a team: on its pages and by mail. Unlike control's notifications, these are about no app."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from egress.control import clock
+from portal.accounts.models import Team, User
+
+
+class Notice(models.Model):
+    """One thing that a team is told. It carries its own words."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="billing_notices")
+    #: Which sort of thing: "payment_failed", "disable_warning", "disabled", "paid", "budget" …
+    kind = models.CharField(max_length=24)
+    #: What it is about, so that nothing is told twice.
+    key = models.CharField(max_length=120)
+    subject = models.CharField(max_length=200)
+    text = models.TextField()
+    #: The page that the mail leads to, from PORTAL_URL on.
+    path = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(default=clock.now)
+    seen_at = models.DateTimeField(null=True)
+    seen_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        constraints = (models.UniqueConstraint(fields=("team", "key"), name="billing_told_once"),)
+        indexes: ClassVar = [models.Index(fields=("team", "created_at"))]
+
+    def __str__(self) -> str:
+        return self.subject
+
+
+class NoticeMail(models.Model):
+    """One notice on its way to one person; sent at least once, as control's mails are."""
+
+    notification = models.ForeignKey(Notice, models.CASCADE, related_name="mails")
+    user = models.ForeignKey(User, models.CASCADE, related_name="+")
+    #: When to try (again); None once it was sent or given up.
+    due_at = models.DateTimeField(null=True, default=clock.unmoved, db_index=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    error = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        ordering = ("due_at", "id")
+        constraints = (models.UniqueConstraint(fields=("notification", "user"), name="one_billing_mail_per_person"),)
+
+    def __str__(self) -> str:
+        return f"{self.notification} to {self.user}"
