@@ -327,6 +327,8 @@ EGRESS_ADMISSION: list[str] = []
 #: The price shown before enabling, in cents; billing takes this over.
 EGRESS_PRICE_CENTS_PER_MONTH = 2500
 EGRESS_PRICE_CAP_HOURS = 672
+#: Who provides and bills, as FOCUS exports name it.
+BILLING_ISSUER = env.str("BILLING_ISSUER", "Sluicegate")
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.
