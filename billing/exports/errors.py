@@ -52,3 +52,10 @@ class ExportMismatch(ExportError):
 
     code = "export_mismatch"
     http_status = 409
+
+
+class NotFinished(ExportError):
+    """The month isn't finished: not every team that used something has a statement of it yet."""
+
+    code = "not_finished"
+    http_status = 409

@@ -1,24 +1,24 @@
 """Write an export piece by piece, in bounded memory."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 
 from egress.control.models import Cluster
 
 from .bills import Bill, charges_of
+from .cells import money
 from .focus import Focus
 from .gather import bills_in
 from .pieces import Piece, pieces_of
 from .prices import ListPrices
 from .selection import Format, Grain, Selection
-from .spread import DECIMALS
+from .shape import Shape
 from .usage import UsageCsv, UsageJsonLines
 
-FORMATS = {Format.CSV: UsageCsv(), Format.JSONL: UsageJsonLines(), Format.FOCUS: Focus()}
+FORMATS: Mapping[Format, Shape] = {Format.CSV: UsageCsv(), Format.JSONL: UsageJsonLines(), Format.FOCUS: Focus()}
 #: So many characters are handed on at once, at least.
 CHUNK = 1 << 16
 
@@ -30,14 +30,15 @@ class Tally:
     rows: int = 0
     amounts: Counter[str] = field(default_factory=Counter)
 
-    def sums(self) -> dict[str, str]:
-        """Return the sums as decimal numbers, by currency."""
-        return {currency: f"{Decimal(amount).scaleb(-DECIMALS):f}" for currency, amount in sorted(self.amounts.items())}
-
     def count(self, currency: str, pieces: list[Piece]) -> None:
         """Count these pieces, too."""
         self.rows += len(pieces)
         self.amounts[currency] += sum(piece.amount for piece in pieces)
+
+
+def sums(amounts: Counter[str]) -> dict[str, str]:
+    """Return amounts as decimal numbers, by currency."""
+    return {currency: money(amount) for currency, amount in sorted(amounts.items())}
 
 
 def write(selection: Selection, form: Format, grain: Grain, tally: Tally | None = None) -> Iterator[bytes]:

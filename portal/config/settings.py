@@ -244,6 +244,7 @@ CELERY_BEAT_SCHEDULE = {
     "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
+    "export": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -329,6 +330,9 @@ EGRESS_PRICE_CENTS_PER_MONTH = 2500
 EGRESS_PRICE_CAP_HOURS = 672
 #: Who provides and bills, as FOCUS exports name it.
 BILLING_ISSUER = env.str("BILLING_ISSUER", "Sluicegate")
+#: Where finished months are written to as files; "" writes none. And as which files: format:grain.
+BILLING_EXPORT_DIR = env.str("BILLING_EXPORT_DIR", "")
+BILLING_EXPORT_FILES = env.list("BILLING_EXPORT_FILES", default=["csv:day", "jsonl:day", "focus:day"])
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

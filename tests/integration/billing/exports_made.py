@@ -88,11 +88,11 @@ def statement(team: Team, lines: Iterable[StatementLine], **fields: Any) -> Stat
     return made
 
 
-def whole_month(team: Team | None = None, cluster: Cluster | None = None) -> Statement:
-    """Return a statement with a line of every kind: a month of one app's pair, and what else there may be."""
+def whole_month(team: Team | None = None, cluster: Cluster | None = None, *, hours: int = 30) -> Statement:
+    """Return a statement with a line of every kind; an app's pair was used in the month's first hours."""
     app = make_app(team or make_team(), cluster or make_cluster())
     assignment = assignment_of(app)
-    ledger(assignment, every_hour())
+    ledger(assignment, every_hour(end=BEGIN + HOUR * hours))
     of_app = {"app": app, "assignment": assignment}
     return statement(
         app.team,

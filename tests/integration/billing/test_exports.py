@@ -4,28 +4,16 @@ import csv
 import io
 import json
 from collections import defaultdict
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from billing.exports.selection import Format, Grain, Selection
-from billing.exports.stream import Tally, write
-from billing.models import Statement, UsageRecord
-from tests.factories import make_app, make_cluster, make_team
+from billing.exports.stream import write
 from tests.integration.billing.exports_made import (
-    BEGIN,
-    END,
-    HOUR,
     MONTH,
-    assignment_of,
-    every_hour,
-    ledger,
-    line,
     price,
-    statement,
-    usage_lines,
     whole_month,
 )
 
