@@ -42,6 +42,6 @@ def money(amount: int) -> str:
 
 
 def plain(number: Decimal) -> str:
-    """Return a decimal number without an exponent and without zeros at its end."""
-    text = f"{number:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """Return a decimal number without an exponent, with a decimal even if that is 0: readers guess types from it."""
+    whole, _, decimals = f"{number:f}".partition(".")
+    return f"{whole}.{decimals.rstrip('0') or '0'}"

@@ -27,6 +27,7 @@ CONSTANT = (
     "ChargeClass",
     "ChargeDescription",
     "ChargeFrequency",
+    "InvoiceId",
     "InvoiceIssuerName",
     "ProviderName",
     "PublisherName",
@@ -60,7 +61,7 @@ VARYING = (
     "ConsumedQuantity",
     "ConsumedUnit",
 )
-OWN = ("x_Status", "x_StatementId", "x_StatementLineId", "x_Cluster")
+OWN = ("x_Status", "x_StatementLineId", "x_Cluster")
 
 _USAGE = (Kind.USAGE, Kind.TRAFFIC)
 #: A correction is of usage, too, but of a month that was billed before: its ChargeClass says so.
@@ -132,7 +133,7 @@ class _Listed:
             # What is included isn't priced.
             quantity = (self._exact / price).quantize(_QUANTITY)
         cost = plain(price * quantity)
-        return f"{cost},{cost},{plain(price)},{plain(price)},{plain(quantity)},{unit},{consumed},{consumed_unit}"
+        return f"{cost},{cost},{plain(price)},{plain(price)},{plain(quantity)},{unit},{consumed}.0,{consumed_unit}"
 
 
 def constants_of(charge: Charge) -> tuple[str | None, ...]:
@@ -151,6 +152,7 @@ def constants_of(charge: Charge) -> tuple[str | None, ...]:
         "Correction" if charge.kind == Kind.CORRECTION else None,
         charge.description,
         "Usage-Based" if charge.kind in _USAGE else "One-Time",
+        str(bill.statement) if bill.statement else None,
         issuer,
         issuer,
         issuer,
@@ -192,7 +194,6 @@ def own_of(charge: Charge) -> tuple[str | None, ...]:
     bill = charge.bill
     return (
         "Final" if bill.statement else "Estimate",
-        str(bill.statement) if bill.statement else None,
         str(charge.line) if charge.line else None,
         charge.cluster.name if charge.cluster else None,
     )

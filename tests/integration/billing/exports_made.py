@@ -63,7 +63,7 @@ def usage_lines(assignment: Assignment, cents: int = 1250, **fields: Any) -> lis
             app=assignment.app,
             assignment=assignment,
             slot=slot,
-            unit="seconds",
+            unit="second",
             quantity=sum(record.seconds for record in assignment.usage.filter(slot=slot)),
             **fields,
         )
@@ -98,14 +98,14 @@ def whole_month(team: Team | None = None, cluster: Cluster | None = None, *, hou
         app.team,
         [
             *usage_lines(assignment),
-            line(Kind.TRAFFIC, 37, **of_app, slot=0, unit="bytes", quantity=3972844749),
+            line(Kind.TRAFFIC, 37, **of_app, slot=0, unit="byte", quantity=3972844749),
             line(Kind.DISCOUNT, -254),
             line(
                 Kind.CORRECTION,
                 -3,
                 **of_app,
                 slot=1,
-                unit="seconds",
+                unit="second",
                 quantity=-5400,
                 begin=BEGIN - HOUR * 3,
                 end=BEGIN - HOUR,
