@@ -7,12 +7,16 @@ count, never change, so that many short reads see what a single long one would.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import TextField
+from django.db.models.functions import Cast
 
 from billing.models import Statement, StatementLine, UsageRecord
 from egress.control.models import App, Cluster
@@ -121,13 +125,25 @@ def _charge(bill: Bill, line: Any, apps: Mapping[UUID, App], hours: Mapping[tupl
 
 
 def _hours(bill: Bill, assignments: Iterable[UUID]) -> dict[tuple[UUID, int], type_of_hours]:
-    """Return the billable seconds of each slot and hour, corrections added; hours without any are left out."""
+    """Return the billable seconds of each slot and hour, corrections added; hours without any are left out.
+
+    This is what takes an export's time, millions of rows. So hours come as text, of which a month has 744 that are read
+    once each, and corrections, which are rare, are added here and not by a GROUP BY over all.
+    """
     records = UsageRecord.objects.filter(assignment__in=assignments, hour__gte=bill.begin, hour__lt=bill.end)
     if bill.ledger_up_to is not None:
         records = records.filter(pk__lte=bill.ledger_up_to)
-    rows = records.order_by("assignment_id", "slot", "hour").values_list("assignment_id", "slot", "hour")
+    rows = records.order_by("assignment_id", "slot", "hour").values_list(
+        "assignment_id", "slot", Cast("hour", TextField()), "seconds"
+    )
     found: dict[tuple[UUID, int], type_of_hours] = {}
-    for assignment, slot, hour, seconds in rows.annotate(Sum("seconds")):
-        if seconds > 0:
-            found.setdefault((assignment, slot), []).append((hour, seconds))
+    for key, of_slot in groupby(rows, itemgetter(0, 1)):
+        hours = [(hour, sum(seconds for *_, seconds in same)) for hour, same in groupby(of_slot, itemgetter(2))]
+        found[key] = [(_moment(hour), seconds) for hour, seconds in hours if seconds > 0]
     return found
+
+
+@lru_cache(1024)
+def _moment(text: str) -> datetime:
+    """Return an hour that the database wrote as text; both engines keep UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
