@@ -35,8 +35,7 @@ def export_months() -> int:
     with locked(folder) as mine:
         if not mine:
             return 0
-        due = [month for month in _months() if not is_written(_folder(folder, month), wanted)]
-        return sum(_write(month, _folder(folder, month), wanted) for month in due)
+        return sum(_write(month, folder / f"{month:%Y-%m}", wanted) for month in _months())
 
 
 def _months() -> list[date]:
@@ -44,13 +43,11 @@ def _months() -> list[date]:
     return sorted(months[:MONTHS])
 
 
-def _folder(folder: Path, month: date) -> Path:
-    return folder / f"{month:%Y-%m}"
-
-
 def _write(month: date, folder: Path, wanted: list[tuple[Format, Grain]]) -> bool:
-    """Write one month and note how that ended."""
+    """Write one month, if it isn't there, and note how that ended."""
     try:
+        if is_written(folder, wanted):
+            return False
         _check_finished(month)
         manifest = month_write(Selection(month=month), folder, wanted)
     except (ExportError, OSError) as error:
