@@ -63,7 +63,8 @@ class UsageJsonLines:
     def rows(self, charge: Charge, pieces: Iterable[Piece]) -> str:
         """Return a charge's rows."""
         values = dict(zip(CONSTANT, constants_of(charge), strict=True))
-        begin = json.dumps(values, ensure_ascii=False).removesuffix("}")
+        # In ASCII, for some readers end a line at U+2028, too.
+        begin = json.dumps(values).removesuffix("}")
         return "".join(
             f'{begin}, "begin": "{stamp(piece.begin)}", "end": "{stamp(piece.end)}",'
             f' "quantity": {piece.quantity}, "amount": {money(piece.amount)}}}\n'
