@@ -9,8 +9,9 @@ from django.conf import settings
 from billing.models import Statement
 from billing.models.exports import MonthExport
 from egress.control import clock
+from egress.control.errors import EgressError
 
-from .errors import ExportError, NotFinished
+from .errors import NotFinished
 from .folder import files_wanted, is_written, locked, month_write
 from .gather import unbilled
 from .selection import Format, Grain, Selection
@@ -50,7 +51,7 @@ def _write(month: date, folder: Path, wanted: list[tuple[Format, Grain]]) -> boo
             return False
         _check_finished(month)
         manifest = month_write(Selection(month=month), folder, wanted)
-    except (ExportError, OSError) as error:
+    except (EgressError, OSError) as error:
         logger.error("the export of %s wasn't written: %s", f"{month:%Y-%m}", error)  # noqa: TRY400  # it says it all
         _note(month, problem=str(error), manifest={})
         return False

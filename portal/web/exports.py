@@ -4,8 +4,9 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from billing.exports.errors import ExportError, TeamUnknown
+from billing.exports.errors import TeamUnknown
 from billing.exports.response import download
+from egress.control.errors import EgressError
 from portal.accounts.models import Team, User
 
 from .guards import PageRequest, logged_in
@@ -17,7 +18,7 @@ def export(request: PageRequest) -> HttpResponseBase:
     """Send a month of one of the user's teams, which has to be named where there are several."""
     try:
         return download(request.GET.dict(), team=_team(request.user, request.GET.get("team", "")))
-    except ExportError as error:
+    except EgressError as error:
         return render(request, f"{error.http_status}.html", {"message": str(error)}, status=error.http_status)
 
 

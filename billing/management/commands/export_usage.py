@@ -7,10 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from billing.exports.errors import ExportError, TeamUnknown
+from billing.exports.errors import TeamUnknown
 from billing.exports.folder import PART, put, settle
 from billing.exports.selection import Format, Grain, Selection, cluster_of, format_of, grain_of, month_of
 from billing.exports.stream import Tally, sums, write
+from egress.control.errors import EgressError
 from portal.accounts.models import Team
 
 
@@ -41,7 +42,7 @@ class Command(BaseCommand):
                     self.stdout.write(chunk.decode(), ending="")
             else:
                 _store(chunks, out)
-        except (ExportError, OSError) as error:
+        except (EgressError, OSError) as error:
             raise CommandError(str(error)) from None
         amounts = ", ".join(f"{amount} {currency}" for currency, amount in sums(tally.amounts).items())
         self.stderr.write(f"{tally.rows} rows{f', {amounts}' if amounts else ''}")

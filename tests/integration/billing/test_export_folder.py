@@ -93,10 +93,12 @@ def test_written_again_it_has_the_same_bytes(out: Path, statement: Statement) ->
 
 def test_another_file_wanted_later_is_added(out: Path, statement: Statement, settings: Settings) -> None:
     export_months()
+    (out / "2026-10" / "usage-2026-10-hour.csv.part").write_text("what a killed worker left")
     settings.BILLING_EXPORT_FILES = ["focus:hour", "csv:day"]
 
     assert export_months() == 1
     assert {file["name"] for file in manifest_in(out)["files"]} == {"focus-1.2-2026-10-hour.csv", FILES[1]}
+    assert not list(out.rglob("*.part"))
 
 
 def test_nothing_is_written_without_a_folder(statement: Statement, settings: Settings) -> None:
