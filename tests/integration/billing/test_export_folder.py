@@ -13,9 +13,19 @@ from billing import tasks
 from billing.exports.folder import MANIFEST, locked
 from billing.exports.months import export_months
 from billing.models import MonthExport, Statement, UsageRecord
-from tests.factories import make_app
+from tests.factories import make_app, make_team
 from tests.integration.billing.export_killer import Killer
-from tests.integration.billing.exports_made import BEGIN, HOUR, MONTH, assignment_of, every_hour, ledger, whole_month
+from tests.integration.billing.exports_made import (
+    BEGIN,
+    HOUR,
+    MONTH,
+    assignment_of,
+    every_hour,
+    ledger,
+    line,
+    statement,
+    whole_month,
+)
 from tests.integration.control.processes import database_url
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly]
@@ -30,12 +40,12 @@ def out(tmp_path: Path, settings: Settings) -> Path:
 
 
 @pytest.fixture
-def statement(db: None) -> Statement:
+def finished(db: None) -> Statement:
     return whole_month()
 
 
 @pytest.fixture
-def killer(statement: Statement) -> Iterator[Killer]:
+def killer(finished: Statement) -> Iterator[Killer]:
     killer = Killer(database_url())
     yield killer
     killer.close()
@@ -52,7 +62,7 @@ def manifest_in(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_finished_month_is_written_with_a_manifest_that_tells_it_exactly(out: Path, statement: Statement) -> None:
+def test_finished_month_is_written_with_a_manifest_that_tells_it_exactly(out: Path, finished: Statement) -> None:
     tasks.export_months()
 
     manifest, files = manifest_in(out), held(out)
@@ -68,7 +78,7 @@ def test_finished_month_is_written_with_a_manifest_that_tells_it_exactly(out: Pa
     assert (row.month, row.problem, row.manifest) == (MONTH, "", manifest)
 
 
-def test_written_once_it_is_left_alone(out: Path, statement: Statement) -> None:
+def test_written_once_it_is_left_alone(out: Path, finished: Statement) -> None:
     assert export_months() == 1
     before = {path: path.stat().st_mtime_ns for path in (out / "2026-10").iterdir()}
 
@@ -76,7 +86,7 @@ def test_written_once_it_is_left_alone(out: Path, statement: Statement) -> None:
     assert {path: path.stat().st_mtime_ns for path in (out / "2026-10").iterdir()} == before
 
 
-def test_written_again_it_has_the_same_bytes(out: Path, statement: Statement) -> None:
+def test_written_again_it_has_the_same_bytes(out: Path, finished: Statement) -> None:
     export_months()
     before = held(out)
     (out / "2026-10" / MANIFEST).unlink()
@@ -91,7 +101,7 @@ def test_written_again_it_has_the_same_bytes(out: Path, statement: Statement) ->
     assert held(out) == before
 
 
-def test_another_file_wanted_later_is_added(out: Path, statement: Statement, settings: Settings) -> None:
+def test_another_file_wanted_later_is_added(out: Path, finished: Statement, settings: Settings) -> None:
     export_months()
     (out / "2026-10" / "usage-2026-10-hour.csv.part").write_text("what a killed worker left")
     settings.BILLING_EXPORT_FILES = ["focus:hour", "csv:day"]
@@ -101,12 +111,12 @@ def test_another_file_wanted_later_is_added(out: Path, statement: Statement, set
     assert not list(out.rglob("*.part"))
 
 
-def test_nothing_is_written_without_a_folder(statement: Statement, settings: Settings) -> None:
+def test_nothing_is_written_without_a_folder(finished: Statement, settings: Settings) -> None:
     assert settings.BILLING_EXPORT_DIR == ""
     assert export_months() == 0
 
 
-def test_one_process_writes_and_others_do_nothing(out: Path, statement: Statement) -> None:
+def test_one_process_writes_and_others_do_nothing(out: Path, finished: Statement) -> None:
     with locked(out) as mine:
         assert mine
         assert export_months() == 0
@@ -115,7 +125,7 @@ def test_one_process_writes_and_others_do_nothing(out: Path, statement: Statemen
     assert export_months() == 1
 
 
-def test_month_waits_for_all_teams_that_used_something(out: Path, statement: Statement) -> None:
+def test_month_waits_for_all_teams_that_used_something(out: Path, finished: Statement) -> None:
     other = assignment_of(make_app())
     ledger(other, every_hour(end=BEGIN + HOUR))
 
@@ -124,8 +134,9 @@ def test_month_waits_for_all_teams_that_used_something(out: Path, statement: Sta
     assert other.app.team.slug in MonthExport.objects.get().problem
 
 
-def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Path, statement: Statement) -> None:
-    Statement.objects.filter(pk=statement.pk).update(total_cents=statement.total_cents + 1)
+def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Path) -> None:
+    team = make_team()
+    statement(team, [line(cents=1280)], total_cents=1281)
 
     assert export_months() == 0
     assert held(out) == {}
@@ -133,12 +144,15 @@ def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Pa
     assert "12.800000" in problem
     assert "12.810000" in problem
 
-    Statement.objects.filter(pk=statement.pk).update(total_cents=statement.total_cents)
+
+def test_a_problem_that_is_gone_is_told_no_more(out: Path, finished: Statement) -> None:
+    MonthExport.objects.create(month=MONTH, at=BEGIN, problem="the disk was full")
+
     assert export_months() == 1
     assert MonthExport.objects.get().problem == ""
 
 
-def test_folder_that_cannot_be_written_is_told(out: Path, statement: Statement) -> None:
+def test_folder_that_cannot_be_written_is_told(out: Path, finished: Statement) -> None:
     out.mkdir()
     (out / "2026-10").write_text("a file where the month's folder should be")
 
@@ -146,16 +160,16 @@ def test_folder_that_cannot_be_written_is_told(out: Path, statement: Statement) 
     assert "2026-10" in MonthExport.objects.get().problem
 
 
-def test_a_bad_month_does_not_hold_up_others(out: Path, statement: Statement) -> None:
+def test_a_bad_month_does_not_hold_up_others(out: Path, finished: Statement) -> None:
     earlier = MONTH.replace(month=9)
-    Statement.objects.create(team=statement.team, month=earlier, currency="USD", total_cents=7)
+    Statement.objects.create(team=finished.team, month=earlier, currency="USD", total_cents=7)
 
     assert export_months() == 1
     assert {str(row): bool(row.problem) for row in MonthExport.objects.all()} == {"2026-09": True, "2026-10": False}
 
 
 def test_killed_anywhere_it_leaves_whole_files_and_the_next_run_finishes(
-    tmp_path: Path, killer: Killer, statement: Statement
+    tmp_path: Path, killer: Killer, finished: Statement
 ) -> None:
     points = killer.write(tmp_path / "unharmed")
     whole = held(tmp_path / "unharmed")
