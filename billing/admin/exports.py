@@ -14,7 +14,7 @@ from billing.exports.bills import bill_of
 from billing.exports.response import ExportResponse
 from billing.exports.selection import Format, Grain
 from billing.exports.stream import FORMATS, write_bills
-from billing.models import Statement
+from billing.models import MonthExport, Statement
 from egress.control.admin.base import ReadOnlyAdmin
 
 
@@ -70,3 +70,10 @@ class StatementAdmin(ExportsStatements, ReadOnlyAdmin[Statement]):
     def total(self, statement: Statement) -> str:
         """Show the amount in the currency's unit."""
         return f"{statement.total_cents / 100:.2f} {statement.currency}"
+
+
+@admin.register(MonthExport)
+class MonthExportAdmin(ReadOnlyAdmin[MonthExport]):
+    """Months that were written to the export folder, and what keeps others from it."""
+
+    list_display = ("month", "at", "problem")

@@ -1,12 +1,15 @@
 """The export folder: whole files, the same bytes whoever writes them and however often, and a word on what is wrong."""
 
 import hashlib
+import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from pytest_django import Settings
 
 from billing import tasks
@@ -134,7 +137,7 @@ def test_month_waits_for_all_teams_that_used_something(out: Path, finished: Stat
     assert other.app.team.slug in MonthExport.objects.get().problem
 
 
-def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Path) -> None:
+def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Path, admin_client: Client) -> None:
     team = make_team()
     statement(team, [line(cents=1280)], total_cents=1281)
 
@@ -143,6 +146,8 @@ def test_rows_that_do_not_add_up_are_not_written_and_an_operator_sees_it(out: Pa
     problem = MonthExport.objects.get().problem
     assert "12.800000" in problem
     assert "12.810000" in problem
+    page = admin_client.get(reverse("admin:billing_monthexport_changelist")).content.decode()
+    assert html.escape(problem) in page
 
 
 def test_a_problem_that_is_gone_is_told_no_more(out: Path, finished: Statement) -> None:
