@@ -1,14 +1,17 @@
-"""What workers run of billing. No logic here; time limits and acknowledgement are settings. All may run twice, or at once."""
+"""What workers run of billing. No logic here; time limits are settings. All may run twice, or at once."""
 
 from celery import shared_task
 
 from . import notices
 from .collecting import closing, inbox, invoicing, reminding
+from .exports import months as exporting
 from .metering import close as hours
 from .statements import close as months
 
 #: A run ends itself after about so long, well before a task's limit; the next one goes on.
 CLOSE_SECONDS = 20
+#: A month of 10,000 gateways takes some minutes. Delivered again meanwhile, it finds the folder locked and ends.
+EXPORT_SECONDS = 3600
 
 
 @shared_task
@@ -48,3 +51,9 @@ def forget_events() -> None:
 def handle_event(event_id: int) -> None:
     """Deal with one event of Stripe's."""
     inbox.handle_now(event_id)
+
+
+@shared_task(soft_time_limit=EXPORT_SECONDS, time_limit=EXPORT_SECONDS + 60)
+def export_months() -> None:
+    """Write finished months to the export folder: every hour."""
+    exporting.export_months()

@@ -1,5 +1,5 @@
 """The operators' pages of billing."""
 
-from . import collecting
+from . import collecting, exports
 
-__all__ = ["collecting"]
+__all__ = ["collecting", "exports"]

@@ -4,6 +4,7 @@ from .accounts import BillingAccount
 from .append_only import AppendOnlyError
 from .closing import MonthClose, StatementProblem
 from .collecting import Dunning, Invoice, InvoiceStatus, Movement, MovementKind, Refusal, WebhookEvent
+from .exports import MonthExport
 from .ledger import TrafficRecord, UsageRecord
 from .metering import Meter, Recheck
 from .notices import Notice, NoticeMail
@@ -19,6 +20,7 @@ __all__ = [
     "InvoiceStatus",
     "Meter",
     "MonthClose",
+    "MonthExport",
     "Movement",
     "MovementKind",
     "Notice",

@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from . import operators, views
+from . import exports, operators, views
 
 app_name = "api"
 urlpatterns = [
@@ -22,5 +22,7 @@ urlpatterns = [
         operators.rollout_act,
         name="operator-rollout-act",
     ),
+    re_path(r"^billing/export/?$", exports.export, name="billing-export"),
+    re_path(r"^operator/billing/export/?$", exports.operator_export, name="operator-billing-export"),
     re_path(r"", views.nothing),
 ]

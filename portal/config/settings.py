@@ -249,6 +249,7 @@ CELERY_BEAT_SCHEDULE = {
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
+    "export": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -359,6 +360,11 @@ BILLING_DISABLE_UNPAID = env.bool("BILLING_DISABLE_UNPAID", False)
 BILLING_GRACE_DAYS = _bounded("BILLING_GRACE_DAYS", 21, 1, 365)
 BILLING_WARNING_DAYS = _bounded("BILLING_WARNING_DAYS", 7, 1, 90)
 BILLING_HOLD_DAYS = _bounded("BILLING_HOLD_DAYS", 7, 0, 90)
+#: Who provides and bills, as FOCUS exports name it.
+BILLING_ISSUER = env.str("BILLING_ISSUER", "Sluicegate")
+#: Where finished months are written to as files; "" writes none. And as which files: format:grain.
+BILLING_EXPORT_DIR = env.str("BILLING_EXPORT_DIR", "")
+BILLING_EXPORT_FILES = env.list("BILLING_EXPORT_FILES", default=["csv:day", "jsonl:day", "focus:day"])
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

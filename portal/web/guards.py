@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import render, resolve_url
 from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
@@ -29,17 +29,17 @@ class PageRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-type_of_view = Callable[Concatenate[PageRequest, ...], HttpResponse]
+type_of_view = Callable[Concatenate[PageRequest, ...], HttpResponseBase]
 
 
-def logged_in(view: type_of_view) -> Callable[..., HttpResponse]:
+def logged_in(view: type_of_view) -> Callable[..., HttpResponseBase]:
     """Send others to the log-in page; a fragment's request sends the whole page there, not the fragment.
 
     What the view answers is stored nowhere: no proxy and no browser shows it to whoever comes after.
     """
 
     @wraps(view)
-    def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user: User | AnonymousUser = request.user
         if user.is_authenticated:
             response = view(request, *args, **kwargs)
@@ -52,12 +52,12 @@ def logged_in(view: type_of_view) -> Callable[..., HttpResponse]:
     return guarded
 
 
-def of_app(view: type_of_view) -> Callable[..., HttpResponse]:
+def of_app(view: type_of_view) -> Callable[..., HttpResponseBase]:
     """Hand the view one of the user's apps; another team's is not found. An egress error becomes its own page."""
 
     @wraps(view)
     @logged_in
-    def guarded(request: PageRequest, app_id: UUID) -> HttpResponse:
+    def guarded(request: PageRequest, app_id: UUID) -> HttpResponseBase:
         try:
             app = app_for(request.user, app_id)
         except AppUnknown as error:
@@ -71,11 +71,11 @@ def of_app(view: type_of_view) -> Callable[..., HttpResponse]:
     return guarded
 
 
-def may_change(view: type_of_view) -> Callable[..., HttpResponse]:
+def may_change(view: type_of_view) -> Callable[..., HttpResponseBase]:
     """Refuse viewers."""
 
     @wraps(view)
-    def guarded(request: PageRequest, app: App) -> HttpResponse:
+    def guarded(request: PageRequest, app: App) -> HttpResponseBase:
         if not may_switch(app=app, actor=request.user):
             raise PermissionDenied
         return view(request, app)

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from . import views
+from . import exports, views
 from .forms import LogInForm
 
 app_name = "web"
@@ -16,6 +16,7 @@ urlpatterns = [
     path("apps/<uuid:app_id>/egress/outage/", views.outage, name="outage"),
     path("notifications/", views.notifications, name="notifications"),
     path("notifications/<int:notification_id>/seen/", views.seen, name="seen"),
+    path("billing/export/", exports.export, name="export"),
     path(
         "login/",
         LoginView.as_view(authentication_form=LogInForm, redirect_authenticated_user=True),

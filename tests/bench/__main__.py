@@ -1,7 +1,8 @@
 """Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
 
 `main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents, `reliability`
-what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing.
+what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing, `exports` a month of usage hour by
+hour.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import distribution, measures, metering, pivots, record, reliability
+from tests.bench import distribution, exports, measures, metering, pivots, record, reliability
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
 from tests.engines.servers import why_no_postgresql
@@ -97,6 +98,12 @@ def route_changes(agents: int, toggles: int) -> tuple[dict[str, Any], dict[str, 
     return figures, distribution.verdicts(figures)
 
 
+def billing_exports(gateways: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure exports of a month; returns their figures and verdicts."""
+    figures = exports.measure(gateways=gateways)
+    return figures, exports.verdicts(figures)
+
+
 def ends(rounds: int, pairs: int, calm_seconds: float) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Measure what apps notice of gateways' ends; returns the figures and verdicts."""
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**9))
@@ -119,11 +126,12 @@ def closing(gateways: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 def main() -> int:
     """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability", "metering"))
+    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability", "metering", "exports"))
     parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
     parser.add_argument("--toggles", type=int, default=20, help="route changes that they are told")
+    parser.add_argument("--gateways", type=int, default=10_000, help="gateways whose month is exported hour by hour")
     parser.add_argument("--faults", type=int, default=20, help="times that a gateway dies of each cause")
     parser.add_argument("--pairs", type=int, default=10, help="pairs whose gateways are rebooted under load")
     parser.add_argument("--calm-seconds", type=float, default=600, help="with all cores and gateways busy")
@@ -133,6 +141,7 @@ def main() -> int:
         "main-job": (missing(), lambda: main_job(arguments.rounds)),
         "distribution": (why_no_postgresql(), lambda: route_changes(arguments.agents, arguments.toggles)),
         "reliability": (missing(), lambda: ends(arguments.faults, arguments.pairs, arguments.calm_seconds)),
+        "exports": (why_no_postgresql(), lambda: billing_exports(arguments.gateways)),
         "pivots": (no_namespaces(), lambda: pivoting(arguments.rounds)),
         "metering": (why_no_postgresql(), lambda: closing(arguments.gateways)),
     }

@@ -140,11 +140,11 @@ def _prepare(agents: int) -> tuple[int, str, list[str], str]:
 async def _toggle_all(fleet: Agents, webs: list[int], cluster_id: int, namespace: str, toggles: int) -> dict[str, Any]:
     spans: list[list[float]] = []
     polls = asyncio.create_task(fleet.run())
-    begun, used, webs_used = time.perf_counter(), time.process_time(), _cpu_seconds(webs)
+    begun, used, webs_used = time.perf_counter(), time.process_time(), cpu_seconds(webs)
     try:
         for number in range(WARM_UP + toggles):
             if number == WARM_UP:
-                begun, used, webs_used = time.perf_counter(), time.process_time(), _cpu_seconds(webs)
+                begun, used, webs_used = time.perf_counter(), time.process_time(), cpu_seconds(webs)
             fleet.expect(number + 1)
             at = time.perf_counter()
             await asyncio.to_thread(_publish, cluster_id, namespace)
@@ -156,7 +156,7 @@ async def _toggle_all(fleet: Agents, webs: list[int], cluster_id: int, namespace
             spans.append([arrival - at for arrival in await told])
             await asyncio.to_thread(_wait_until_acknowledged, cluster_id, number + 1)
     finally:
-        webs_used = _cpu_seconds(webs) - webs_used
+        webs_used = cpu_seconds(webs) - webs_used
         polls.cancel()
         await asyncio.wait([polls])
     every = sorted(span for toggle in spans[WARM_UP:] for span in toggle)
@@ -175,7 +175,7 @@ async def _toggle_all(fleet: Agents, webs: list[int], cluster_id: int, namespace
     }
 
 
-def _cpu_seconds(processes: list[int]) -> float:
+def cpu_seconds(processes: list[int]) -> float:
     """Return how long these have kept a core busy."""
     ticks = 0
     for process in processes:

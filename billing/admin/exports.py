@@ -1,0 +1,79 @@
+"""Statements to look at and to export, some at a time or all that are shown."""
+
+# unfold brings no types: its classes and decorators are Any.
+# mypy: disable-error-code="misc,untyped-decorator"
+
+from typing import ClassVar
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseBase
+from unfold.decorators import action, display
+
+from billing.exports.bills import bill_of
+from billing.exports.response import ExportResponse
+from billing.exports.selection import Format, Grain
+from billing.exports.stream import FORMATS, write_bills
+from billing.models import MonthExport, Statement
+from egress.control.admin.base import ReadOnlyAdmin
+
+
+def _export(statements: QuerySet[Statement], form: Format, grain: Grain) -> HttpResponseBase:
+    # Keys only: there may be many, and each statement is read when its turn has come.
+    keys = list(statements.order_by("month", "team_id", "currency").values_list("pk", flat=True))
+    bills = (bill_of(Statement.objects.select_related("team").get(pk=key)) for key in keys)
+    name = f"{FORMATS[form].name}-statements-{grain.value}.{FORMATS[form].suffix}"
+    return ExportResponse(write_bills(bills, form, grain), form, name)
+
+
+class ExportsStatements:
+    """A page of statements that can be exported."""
+
+    actions = ("export_csv", "export_jsonl", "export_focus", "export_focus_hourly")
+
+    @action(description="Export as CSV, by day")
+    def export_csv(self, request: HttpRequest, statements: QuerySet[Statement]) -> HttpResponseBase:
+        """Send the statements as CSV."""
+        del request
+        return _export(statements, Format.CSV, Grain.DAY)
+
+    @action(description="Export as JSON Lines, by day")
+    def export_jsonl(self, request: HttpRequest, statements: QuerySet[Statement]) -> HttpResponseBase:
+        """Send the statements as JSON Lines."""
+        del request
+        return _export(statements, Format.JSONL, Grain.DAY)
+
+    @action(description="Export as FOCUS 1.2, by day")
+    def export_focus(self, request: HttpRequest, statements: QuerySet[Statement]) -> HttpResponseBase:
+        """Send the statements as FOCUS."""
+        del request
+        return _export(statements, Format.FOCUS, Grain.DAY)
+
+    @action(description="Export as FOCUS 1.2, by hour")
+    def export_focus_hourly(self, request: HttpRequest, statements: QuerySet[Statement]) -> HttpResponseBase:
+        """Send the statements as FOCUS with a row for each hour."""
+        del request
+        return _export(statements, Format.FOCUS, Grain.HOUR)
+
+
+@admin.register(Statement)
+class StatementAdmin(ExportsStatements, ReadOnlyAdmin[Statement]):
+    """Finished months."""
+
+    list_display = ("month", "team", "total", "made_at")
+    list_filter = ("month",)
+    list_select_related = ("team",)
+    search_fields = ("team__name", "team__slug")
+    hidden: ClassVar[tuple[str, ...]] = ()
+
+    @display(description="Total", ordering="total_cents")
+    def total(self, statement: Statement) -> str:
+        """Show the amount in the currency's unit."""
+        return f"{statement.total_cents / 100:.2f} {statement.currency}"
+
+
+@admin.register(MonthExport)
+class MonthExportAdmin(ReadOnlyAdmin[MonthExport]):
+    """Months that were written to the export folder, and what keeps others from it."""
+
+    list_display = ("month", "at", "problem")
