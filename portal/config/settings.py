@@ -322,11 +322,23 @@ PORTAL_URL = env.str("SLUICEGATE_PORTAL_URL", "http://localhost:8000").rstrip("/
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
-#: AdmissionRefused.
-EGRESS_ADMISSION: list[str] = []
+#: AdmissionRefused. They are asked inside the transaction that enables, so they lock what they count and call nobody.
+EGRESS_ADMISSION: list[str] = [
+    "billing.guards.policies.payment_method",
+    "billing.guards.policies.quota",
+    "billing.guards.policies.spend_limit",
+]
 #: The price shown before enabling, in cents; billing takes this over.
 EGRESS_PRICE_CENTS_PER_MONTH = 2500
 EGRESS_PRICE_CAP_HOURS = 672
+#: Stripe's secret key; without one nothing is collected.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
+#: Refuse to enable until the team's payment method is known; never without Stripe.
+BILLING_PAYMENT_METHOD_NEEDED = env.bool("BILLING_PAYMENT_METHOD_NEEDED", True)
+#: So many apps of a team may have dedicated egress at once; 0 is no limit. The lower one holds, where Stripe collects,
+#: until a team's first payment: with stolen cards somebody would make servers. An account's own quota comes first.
+BILLING_QUOTA = _bounded("BILLING_QUOTA", 100, 0, 1_000_000)
+BILLING_QUOTA_BEFORE_PAYMENT = _bounded("BILLING_QUOTA_BEFORE_PAYMENT", 3, 1, 1_000_000)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

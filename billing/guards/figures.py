@@ -1,0 +1,59 @@
+"""What guards ask of rating: one place, so that a policy names no more of it than it needs."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Sum
+
+from billing.models import StatementLine, UsageRecord
+from egress.control.models import Assignment, Cluster, Wish
+from portal.accounts.models import Team
+
+# Until rating is there: the settings' price, nothing off.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    currency: str
+    lines: list[Any]
+    total_cents: int
+
+
+def month_of(now: datetime) -> tuple[datetime, datetime]:
+    begin = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return begin, (begin + timedelta(days=32)).replace(day=1)
+
+
+def month_to_date(team: Team, now: datetime, upto: dict[Any, int] | None = None) -> Draft:
+    begin, end = month_of(now)
+    rows = UsageRecord.objects.filter(assignment__app__team=team, hour__gte=begin, hour__lt=end)
+    sums = rows.order_by("assignment", "slot").values_list("assignment__app", "assignment__app__name", "assignment", "slot")
+    lines = []
+    cap = settings.EGRESS_PRICE_CAP_HOURS * 3600
+    for app, name, assignment, slot, used, out in sums.annotate(Sum("seconds"), Sum("outage_seconds")):
+        charged = min(used + (upto or {}).get(assignment, 0), cap)
+        exact = Decimal(settings.EGRESS_PRICE_CENTS_PER_MONTH) / 200 * charged / cap
+        lines.append(
+            StatementLine(
+                kind="usage", app_id=app, assignment_id=assignment, slot=slot, begin=begin, end=end, quantity=used,
+                unit="seconds", exact=exact, cents=round(exact * 100), description=f"{name}, gateway {'AB'[slot]}",
+                detail={"capped_seconds": used - charged, "outage_seconds": out, "cap_seconds": cap},
+            )
+        )
+    return Draft(currency="USD", lines=lines, total_cents=sum(line.cents for line in lines))
+
+
+def forecast_cents(team: Team, now: datetime) -> int:
+    _, end = month_of(now)
+    left = int((end - now).total_seconds())
+    runs = Assignment.objects.filter(app__team=team, wish=Wish.ENABLED, status__in=("active", "distributing"))
+    return month_to_date(team, now, dict.fromkeys(runs.values_list("pk", flat=True), left)).total_cents
+
+
+def rest_of_month_cents(cluster: Cluster, currency: str, now: datetime) -> int:
+    _, end = month_of(now)
+    hours = min(Decimal((end - now).total_seconds()) / 3600, settings.EGRESS_PRICE_CAP_HOURS)
+    return round(hours * settings.EGRESS_PRICE_CENTS_PER_MONTH / settings.EGRESS_PRICE_CAP_HOURS)
