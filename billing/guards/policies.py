@@ -10,9 +10,9 @@ from egress.control.models import App, Assignment, AssignmentStatus, Wish
 from egress.control.selectors import Actor
 from portal.accounts.models import Team
 
-from . import figures
+from billing.overview import figures
 from .errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
-from .money import money
+from billing.words import money
 
 #: Not billed yet, and so in no forecast, though wanted.
 _TO_COME = (AssignmentStatus.PROVISIONING, AssignmentStatus.ERROR)

@@ -1,0 +1,34 @@
+"""Finished months, as their team sees them."""
+
+from datetime import date, datetime, timedelta
+
+from django.db.models import Min, QuerySet
+
+from billing.models import Statement, StatementLine, UsageRecord
+from portal.accounts.models import Team
+
+from .figures import month_around
+
+#: Months that are offered, the latest ones.
+MONTHS_SHOWN = 36
+
+
+def statements_of(team: Team) -> QuerySet[Statement]:
+    """Return a team's statements, newest first, with their invoices where there are."""
+    return Statement.objects.filter(team=team).select_related("invoice").order_by("-month", "currency")
+
+
+def lines_of(statement: Statement) -> QuerySet[StatementLine]:
+    """Return a statement's lines in order."""
+    return statement.lines.select_related("app").order_by("position")
+
+
+def months_of(team: Team, now: datetime) -> list[date]:
+    """Return the months since the team's first usage, newest first; [] before any."""
+    first = UsageRecord.objects.filter(assignment__app__team=team).aggregate(first=Min("hour"))["first"]
+    months: list[date] = []
+    begin = month_around(now)[0]
+    while first is not None and month_around(first)[0] <= begin and len(months) < MONTHS_SHOWN:
+        months.append(begin.date())
+        begin = month_around(begin - timedelta(days=1))[0]
+    return months
