@@ -77,6 +77,8 @@ class Invoice(models.Model):
     error_message = models.TextField(blank=True)
     #: Part of idempotency keys: a new one once an error was given for good under the old keys.
     generation = models.PositiveIntegerField(default=0)
+    #: How often it was mirrored: of two who look at once, who looked first doesn't write last.
+    looks = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -87,6 +89,12 @@ class Invoice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number or 'Invoice'} of {self.statement}"
+
+    @property
+    def is_final(self) -> bool:
+        """Say whether it is the last one of an account that was closed."""
+        closed_at = self.account.closed_at
+        return closed_at is not None and self.statement.month >= closed_at.date().replace(day=1)
 
 
 class MovementKind(models.TextChoices):
@@ -195,7 +203,9 @@ class Dunning(models.Model):
 
     account = models.ForeignKey(BillingAccount, models.PROTECT, related_name="dunnings")
     began_at = models.DateTimeField(default=clock.now)
-    #: When it was seen that a mail with the date of disabling was sent: the days of warning count from it.
+    #: The date of disabling that the warning told; None before one was written.
+    told_date = models.DateTimeField(null=True)
+    #: When it was seen that its mail was sent: the days of warning count from then.
     warned_at = models.DateTimeField(null=True)
     #: When egress was disabled, and until when the addresses are held.
     disabled_at = models.DateTimeField(null=True)

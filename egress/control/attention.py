@@ -45,13 +45,14 @@ def assignment_concerns() -> tuple[Concern, ...]:
     old = clock.now() - timedelta(seconds=LONG_SECONDS)
     failed = Q(provisioning_status=GatewayStatus.ERROR)
     sick = Exists(Gateway.objects.filter(_SICK | failed, assignment=OuterRef("pk")))
+    held = Q(status=AssignmentStatus.DRAINING, held_until__isnull=False, held_until__gt=clock.now())
     together = ~Q(status=AssignmentStatus.RELEASED) & Q(placement=Placement.TOGETHER)
     return (
         Concern(key="failed", label="Failed", where=Q(status=AssignmentStatus.ERROR)),
         Concern(key="degraded", label="Active, gateway unhealthy", where=Q(sick, status=AssignmentStatus.ACTIVE)),
         Concern(key="failing", label="Failing, tries again", where=Q(attempts__gt=0)),
         Concern(key="together", label="Both gateways on one host", where=together),
-        Concern(key="slow", label="Takes long", where=~Q(status__in=_SETTLED) & Q(status_since__lt=old)),
+        Concern(key="slow", label="Takes long", where=~Q(status__in=_SETTLED) & Q(status_since__lt=old) & ~held),
     )
 
 

@@ -250,6 +250,8 @@ class Assignment(models.Model):
     #: When reconcile wants to look again; None when there is nothing left to do.
     due_at = models.DateTimeField(null=True, default=clock.now, db_index=True, editable=False)
     attempts = models.PositiveIntegerField(default=0, editable=False)
+    #: One that is disabled keeps its addresses until then, and can be resumed before; None otherwise.
+    held_until = models.DateTimeField(null=True, editable=False)
     placement = models.CharField(max_length=10, choices=Placement.choices, default=Placement.UNCHECKED, editable=False)
     #: How often a gateway was replaced because it stood on the other one's host.
     moves = models.PositiveSmallIntegerField(default=0, editable=False)

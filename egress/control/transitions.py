@@ -21,7 +21,8 @@ ASSIGNMENT_MOVES: Final[Mapping[AssignmentStatus, frozenset[AssignmentStatus]]] 
     _A.PROVISIONING: frozenset({_A.DISTRIBUTING, _A.RELEASING, _A.ERROR}),
     _A.DISTRIBUTING: frozenset({_A.ACTIVE, _A.DRAINING}),
     _A.ACTIVE: frozenset({_A.DRAINING}),
-    _A.DRAINING: frozenset({_A.RELEASING}),
+    # Back while its addresses are held.
+    _A.DRAINING: frozenset({_A.RELEASING, _A.DISTRIBUTING}),
     _A.RELEASING: frozenset({_A.RELEASED}),
     _A.RELEASED: frozenset(),
     _A.ERROR: frozenset({_A.PROVISIONING, _A.RELEASING}),

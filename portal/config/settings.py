@@ -244,6 +244,9 @@ CELERY_BEAT_SCHEDULE = {
     "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
+    "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
+    "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
+    "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -331,14 +334,29 @@ EGRESS_ADMISSION: list[str] = [
 #: The price shown before enabling, in cents; billing takes this over.
 EGRESS_PRICE_CENTS_PER_MONTH = 2500
 EGRESS_PRICE_CAP_HOURS = 672
-#: Stripe's secret key; without one nothing is collected.
-STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
 #: Refuse to enable until the team's payment method is known; never without Stripe.
 BILLING_PAYMENT_METHOD_NEEDED = env.bool("BILLING_PAYMENT_METHOD_NEEDED", True)
 #: So many apps of a team may have dedicated egress at once; 0 is no limit. The lower one holds, where Stripe collects,
 #: until a team's first payment: with stolen cards somebody would make servers. An account's own quota comes first.
 BILLING_QUOTA = _bounded("BILLING_QUOTA", 100, 0, 1_000_000)
 BILLING_QUOTA_BEFORE_PAYMENT = _bounded("BILLING_QUOTA_BEFORE_PAYMENT", 3, 1, 1_000_000)
+#: Stripe's secret key, and the secret of its webhook endpoint, /stripe/webhook/; without a key nothing is collected.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
+#: Where Stripe's API is; "" is Stripe's own. A stand-in is on this machine.
+STRIPE_API_URL = env.str("STRIPE_API_URL", "")
+#: Let Stripe compute taxes. They come on top of what statements say.
+STRIPE_TAX = env.bool("STRIPE_TAX", False)
+#: So long what webhooks brought is kept once it is dealt with.
+STRIPE_EVENTS_KEPT_DAYS = _bounded("STRIPE_EVENTS_KEPT_DAYS", 90, 7, 3_650)
+#: On which days after a payment failed the team is reminded.
+BILLING_REMINDER_DAYS = env.list("BILLING_REMINDER_DAYS", cast=int, default=[0, 3, 7, 14])
+#: Disable egress of a team that doesn't pay: so many days after the payment failed at the earliest, never before it was
+#: warned by mail for so many days; its addresses are then held so long, in case that it pays.
+BILLING_DISABLE_UNPAID = env.bool("BILLING_DISABLE_UNPAID", False)
+BILLING_GRACE_DAYS = _bounded("BILLING_GRACE_DAYS", 21, 1, 365)
+BILLING_WARNING_DAYS = _bounded("BILLING_WARNING_DAYS", 7, 1, 90)
+BILLING_HOLD_DAYS = _bounded("BILLING_HOLD_DAYS", 7, 0, 90)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

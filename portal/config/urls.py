@@ -10,6 +10,7 @@ admin.autodiscover()
 urlpatterns = [
     path("", include("portal.web.urls")),
     path("api/v1/", include("portal.api.urls")),
+    path("", include("billing.urls")),
     path("metrics", metrics),
     path("admin/", admin.site.urls),
 ]

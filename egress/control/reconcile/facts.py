@@ -31,6 +31,7 @@ def facts_of(assignment: Assignment, polled: Iterable[UUID] = ()) -> Facts:
         placed=assignment.placement != Placement.UNCHECKED,
         announced=assignment.status != AssignmentStatus.ACTIVE or distribution.is_announced(assignment),
         flow_deadline=timedelta(seconds=assignment.cluster.flow_deadline_seconds),
+        held_until=assignment.held_until,
         boot_limit=timedelta(seconds=settings.EGRESS_BOOT_LIMIT_SECONDS),
         deletion_limit=timedelta(seconds=settings.EGRESS_DELETION_STUCK_SECONDS),
         polled=frozenset(polled),

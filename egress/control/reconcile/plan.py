@@ -120,6 +120,8 @@ class Facts:
     #: False when an active pair's gateways aren't in the states that nodes were told.
     announced: bool = True
     flow_deadline: timedelta = timedelta(hours=1)
+    #: A disabled one keeps its gateways at least until then.
+    held_until: datetime | None = None
     boot_limit: timedelta = timedelta(minutes=10)
     #: A server that the provider hasn't deleted after this long holds the customer up no more.
     deletion_limit: timedelta = timedelta(minutes=30)
@@ -129,6 +131,8 @@ class Facts:
 
 #: How long to wait for what wakes us anyway (an acknowledgement, a report), in case that this got lost.
 FALLBACK_SECONDS = 10.0
+#: Between two looks at one whose addresses are held.
+HOLD_PAUSE_SECONDS = 60.0
 #: Between two looks at a server that should be gone, at most.
 DELETION_PAUSE_SECONDS = 300.0
 _SETTLED = Step(act=Act.SETTLED)
@@ -302,6 +306,11 @@ def _peer_serves(gateway: GatewayFacts, facts: Facts) -> bool:
 
 
 def _drain(facts: Facts) -> Step:
+    if facts.wish == Wish.ENABLED:
+        # Resumed: its gateways are still there.
+        return Step(act=Act.DISTRIBUTE)
+    if facts.held_until and facts.held_until > facts.now:
+        return _wait(min((facts.held_until - facts.now).total_seconds(), HOLD_PAUSE_SECONDS))
     left = (facts.since + facts.flow_deadline - facts.now).total_seconds()
     if left <= 0 or all(node.applied and node.flows == 0 for node in facts.nodes):
         return Step(act=Act.RELEASE)

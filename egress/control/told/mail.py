@@ -6,15 +6,18 @@ at most `MAX_ATTEMPTS` times, and once where nothing fails.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parseaddr
 from time import monotonic
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db.models import QuerySet
 
 from egress.control import clock, installation
 from egress.control.models_told import Mail
@@ -34,19 +37,33 @@ RUN_SECONDS = 15.0
 MAX_ERROR_CHARACTERS = 200
 
 
-def send_due() -> None:
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """A table of mails like `Mail`, each of one notification to one user; higher layers have their own."""
+
+    #: With what `body` needs.
+    rows: Callable[[], QuerySet[Any]]
+    body: Callable[[Any], str]
+    #: Tells this table's Message-IDs from those of others.
+    mark: str = ""
+
+
+NOTIFICATIONS = Outbox(lambda: Mail.objects.select_related("notification__app", "user"), mail_body)
+
+
+def send_due(outbox: Outbox = NOTIFICATIONS) -> None:
     """Send the mails that are due, oldest first; nothing while the installation stands still."""
     if installation.why_still():
         return
     ends_at = monotonic() + RUN_SECONDS
     connection: BaseEmailBackend | None = None
-    for mail in _due():
+    for mail in _due(outbox):
         if monotonic() > ends_at:
             break
         if not _claim(mail):
             continue
         connection = connection or get_connection()
-        if not _send(mail, connection):
+        if not _send(mail, outbox, connection):
             # What it said last may be half a conversation.
             with suppress(OSError):
                 connection.close()
@@ -56,14 +73,14 @@ def send_due() -> None:
             connection.close()
 
 
-def _due() -> Iterator[Mail]:
-    rows = Mail.objects.filter(due_at__lte=clock.unmoved()).select_related("notification__app", "user")
+def _due(outbox: Outbox) -> Iterator[Any]:
+    rows = outbox.rows().filter(due_at__lte=clock.unmoved())
     return iter(list(rows.order_by("due_at", "pk")[:BATCH]))
 
 
-def _claim(mail: Mail) -> bool:
+def _claim(mail: Any) -> bool:
     """Take `mail` before another worker does; give up what was tried often enough, or what nobody wants any more."""
-    mine = Mail.objects.filter(pk=mail.pk, due_at=mail.due_at)
+    mine = type(mail).objects.filter(pk=mail.pk, due_at=mail.due_at)
     if mail.attempts >= MAX_ATTEMPTS:
         mine.update(due_at=None, error=mail.error or "its worker died, each time")
         log.error("mail %s (%s) is given up after %s tries", mail.pk, mail.notification.kind, mail.attempts)
@@ -74,20 +91,20 @@ def _claim(mail: Mail) -> bool:
     return bool(mine.update(due_at=clock.unmoved() + CLAIM, attempts=mail.attempts + 1))
 
 
-def _still_concerns(mail: Mail) -> bool:
-    return (
+def _still_concerns(mail: Any) -> bool:
+    return bool(
         mail.user.is_active
         and mail.user.memberships.filter(team=mail.notification.team_id, role__in=TOLD_BY_MAIL).exists()
     )
 
 
-def _send(mail: Mail, connection: BaseEmailBackend) -> bool:
+def _send(mail: Any, outbox: Outbox, connection: BaseEmailBackend) -> bool:
     """Send and note it; returns whether the connection is still good."""
-    row = Mail.objects.filter(pk=mail.pk)
+    row = type(mail).objects.filter(pk=mail.pk)
     try:
         # Else every message would open, and close, a connection of its own.
         connection.open()
-        message_of(mail, connection).send()
+        message_of(mail, connection, outbox).send()
     except ValueError as error:
         # No header can be made of it: no try will.
         row.update(due_at=None, error=str(error)[:MAX_ERROR_CHARACTERS])
@@ -103,16 +120,16 @@ def _send(mail: Mail, connection: BaseEmailBackend) -> bool:
     return True
 
 
-def message_of(mail: Mail, connection: BaseEmailBackend | None = None) -> EmailMessage:
+def message_of(mail: Any, connection: BaseEmailBackend | None = None, outbox: Outbox = NOTIFICATIONS) -> EmailMessage:
     """Return the message; all tries at one mail bear one Message-ID."""
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     created_at = mail.notification.created_at
     return EmailMessage(
         subject=mail.notification.subject,
-        body=mail_body(mail.notification),
+        body=outbox.body(mail.notification),
         to=[mail.user.email],
         headers={
-            "Message-ID": f"<{settings.INSTALLATION_ID}.{mail.pk}.{created_at.timestamp():.0f}@{domain}>",
+            "Message-ID": f"<{settings.INSTALLATION_ID}.{outbox.mark}{mail.pk}.{created_at.timestamp():.0f}@{domain}>",
             "Date": created_at.strftime("%a, %d %b %Y %H:%M:%S +0000"),
             "Auto-Submitted": "auto-generated",
         },

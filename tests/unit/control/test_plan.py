@@ -153,7 +153,7 @@ def test_draining_ends_without_connections_or_at_the_deadline(
 
 def test_draining_never_sleeps_past_its_deadline() -> None:
     since = NOW - timedelta(seconds=3598)
-    step = next_step(facts(AssignmentStatus.DRAINING, nodes=(NodeFacts(),), since=since))
+    step = next_step(facts(AssignmentStatus.DRAINING, wish=Wish.DISABLED, nodes=(NodeFacts(),), since=since))
     assert step.wait_seconds == 2
 
 
@@ -354,3 +354,18 @@ def test_nothing_that_can_be_seen_makes_it_do_harm(  # all that a decision rests
         assert serving or (step.act == Act.MAINTAIN and not own.forwarding)
     if step.act in {Act.BEGIN_DELETE, Act.DELETE}:
         assert status != AssignmentStatus.ACTIVE
+
+
+def test_held_addresses_stay_until_the_hold_is_over() -> None:
+    drained = {"wish": Wish.DISABLED, "nodes": (NodeFacts(applied=True, flows=0),), "since": NOW - timedelta(days=2)}
+    held = next_step(facts(AssignmentStatus.DRAINING, held_until=NOW + timedelta(days=5), **drained))
+    assert (held.act, held.wait_seconds) == (Act.WAIT, 60)
+    nearly = next_step(facts(AssignmentStatus.DRAINING, held_until=NOW + timedelta(seconds=3), **drained))
+    assert (nearly.act, nearly.wait_seconds) == (Act.WAIT, 3)
+    over = next_step(facts(AssignmentStatus.DRAINING, held_until=NOW, **drained))
+    assert over.act is Act.RELEASE
+
+
+def test_one_that_is_resumed_while_it_is_held_is_distributed_again() -> None:
+    step = next_step(facts(AssignmentStatus.DRAINING, wish=Wish.ENABLED, held_until=None))
+    assert step.act is Act.DISTRIBUTE

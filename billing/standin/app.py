@@ -1,0 +1,158 @@
+"""The stand-in as an ASGI application: Stripe's API, its own control API, and hosted pages."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from . import shown
+from .account import Account
+from .answers import Answers
+from .clock import Clock
+from .control import Control
+from .deliveries import Deliveries
+from .errors import ApiError, server_error
+from .faults import Faults
+from .form import decode
+from .gate import Gate, body_of
+from .pages import checkout
+from .pages.html import page, tag
+from .store import Store
+from .things import cards, customers, events, invoices, items, payments, settling, setups
+from .things.endpoint import Endpoint
+from .ticks import Ticks
+
+_THINGS = (customers, cards, setups, invoices, items, settling, payments, events)
+
+
+def endpoints() -> list[Endpoint]:
+    """Return all addresses of the API; fixed ones before those with ids."""
+    every = [endpoint for thing in _THINGS for endpoint in thing.endpoints()]
+    return sorted(every, key=lambda endpoint: endpoint.path.count("{}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where events go, and the secret that they are signed with."""
+
+    url: str
+    secret: str
+
+
+def create_app(folder: Path, *, base_url: str, api_key: str = "", webhook: Webhook | None = None) -> Starlette:
+    """Return the stand-in with its state in `folder`; `base_url` is where browsers reach it."""
+    store = Store(folder / "standin.sqlite3")
+    account = Account(store, Clock(store), Deliveries(store))
+    account.base_url = base_url
+    account.shown = lambda row: shown.shown(account, row)
+    faults = Faults()
+    account.declines = faults.declines
+    gate = Gate(account, Answers(store), faults, api_key)
+    ticks = Ticks(account)
+    if webhook:
+        with store.transaction():
+            events.register(account, webhook.url, webhook.secret, events=["*"])
+    table = endpoints()
+    control = Control(account, faults, gate, ticks, {endpoint.name for endpoint in table})
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        jobs = [asyncio.create_task(ticks.run()), asyncio.create_task(account.deliveries.run())]
+        try:
+            yield
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            store.close()
+
+    return Starlette(
+        routes=[*_api(table, gate), *control.routes(), *_pages(account)],
+        exception_handlers={Exception: _crash},
+        lifespan=lifespan,
+    )
+
+
+def server_config(app: Starlette) -> uvicorn.Config:
+    """Return how to serve `app` so that faults can break connections."""
+    return uvicorn.Config(
+        app,
+        http=BreakableProtocol,
+        ws="none",
+        loop="asyncio",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+
+
+class BreakableProtocol(H11Protocol):
+    """HTTP/1.1 that hands its transport to the application: ASGI itself has no way to break a connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Note the transport in the ASGI scope's state."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def _api(table: Sequence[Endpoint], gate: Gate) -> list[Route]:
+    def route(endpoint: Endpoint | None) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            return await gate.pass_through(endpoint, request)
+
+        return answer
+
+    routes = [
+        Route(_template(endpoint.path), route(endpoint), methods=[endpoint.method], include_in_schema=False)
+        for endpoint in table
+    ]
+    methods = ["GET", "POST", "DELETE", "PUT", "PATCH"]
+    return [*routes, Route("/v1/{rest:path}", route(None), methods=methods), Route("/v2/{rest:path}", route(None), methods=methods)]
+
+
+def _template(path: str) -> str:
+    """Return a path as Starlette writes it: `/v1/customers/{id0}`."""
+    first, *rest = path.split("{}")
+    return first + "".join(f"{{id{number}}}{part}" for number, part in enumerate(rest))
+
+
+def _pages(account: Account) -> list[Route]:
+    async def show_checkout(request: Request) -> Response:
+        return _shown(lambda: checkout.show(account, request.path_params["id"]))
+
+    async def act_checkout(request: Request) -> Response:
+        fields = decode((await body_of(request)).decode("utf-8", "replace"))
+        return _acted(account, lambda: checkout.act(account, request.path_params["id"], fields))
+
+    return [
+        Route("/checkout/{id}", show_checkout, methods=["GET"]),
+        Route("/checkout/{id}", act_checkout, methods=["POST"]),
+    ]
+
+
+def _shown(show: Callable[[], Response]) -> Response:
+    try:
+        return show()
+    except ApiError as error:
+        return page("Not here", tag("p", error.message), status=error.status)
+
+
+def _acted(account: Account, act: Callable[[], Response]) -> Response:
+    with account.store.transaction():
+        response = _shown(act)
+    account.deliveries.wake()
+    return response
+
+
+async def _crash(_: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette logs it and raises it again
+    return JSONResponse(server_error().body(""), HTTPStatus.INTERNAL_SERVER_ERROR)
