@@ -10,8 +10,12 @@ HOUR, MINUTE = 3600, 60
 def money(cents: int, currency: str) -> str:
     """Write an amount of hundredths, as in $1,234.50, −$3.00 or CHF 12.00."""
     amount = f"{Decimal(abs(cents)) / 100:,.2f}"
-    sign = SIGNS.get(currency)
-    return f"{'−' if cents < 0 else ''}{sign or f'{currency} '}{amount}"
+    return f"{'−' if cents < 0 else ''}{sign(currency)}{amount}"
+
+
+def sign(currency: str) -> str:
+    """Return what stands before an amount."""
+    return SIGNS.get(currency) or f"{currency} "
 
 
 def hours(seconds: int) -> str:

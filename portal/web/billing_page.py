@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from django.conf import settings
+
 from billing.models import BillingAccount, Dunning, Invoice
 from billing.overview import usage
 from billing.overview.figures import month_around
@@ -41,6 +43,11 @@ class Frame:
     dunning: Dunning | None
     here: str
     tabs: tuple[tuple[str, str], ...] = TABS
+
+    @property
+    def method_needed(self) -> bool:
+        """Whether nothing is enabled without a payment method."""
+        return bool(settings.BILLING_PAYMENT_METHOD_NEEDED)
 
     @property
     def wants_method(self) -> bool:

@@ -15,10 +15,10 @@ from billing.overview import usage as usages
 from billing.overview.statements import lines_of, months_of, statements_of
 from egress.control import clock
 from egress.control.models import App
-from portal.accounts.models import Membership, Team
+from portal.accounts.models import Membership
 
 from . import billing_data
-from .billing_forms import LimitsForm
+from .billing_forms import DetailsForm, LimitsForm
 from .billing_guards import of_team, owners
 from .billing_page import app_cost, day_named, entries, frame, month_named, neighbours
 from .billing_page import overview as overview_page
@@ -27,9 +27,10 @@ from .guards import PageRequest, logged_in
 APPS_PER_PAGE = 50
 STATEMENTS_PER_PAGE = 24
 LINES_PER_PAGE = 100
+MOVEMENTS_SHOWN = 50
 FORM = ["GET", "HEAD", "POST"]
 #: Pages below a tab of another name.
-_UNDER = {"usage": "overview", "statement": "statements"}
+_UNDER = {"usage": "overview", "statement": "statements", "leaving": "payment"}
 
 
 @require_safe
@@ -90,7 +91,8 @@ def statement(request: PageRequest, membership: Membership, statement_id: UUID) 
     """Show a finished month, line by line."""
     row = get_object_or_404(statements_of(membership.team), pk=statement_id)
     page = Paginator(lines_of(row), LINES_PER_PAGE).get_page(request.GET.get("page"))
-    return _render(request, membership, "statement", statement=row, page=page)
+    movements = row.invoice.movements.all()[:MOVEMENTS_SHOWN] if hasattr(row, "invoice") else []
+    return _render(request, membership, "statement", statement=row, page=page, movements=movements)
 
 
 @require_http_methods(FORM)
@@ -111,6 +113,47 @@ def _change_limits(request: PageRequest, membership: Membership) -> HttpResponse
     limits_change(team=membership.team, **form.cents())
     messages.success(request, "Saved.")
     return redirect("web:billing-limits", membership.team.slug)
+
+
+@require_http_methods(FORM)
+@of_team
+def details(request: PageRequest, membership: Membership) -> HttpResponse:
+    """Show whom invoices are addressed to; on POST an owner changes it, and Stripe learns it."""
+    if request.method == "POST":
+        return _change_details(request, membership)
+    form = DetailsForm.of(billing_data.account_of(membership.team))
+    return _render(request, membership, "details", form=form)
+
+
+@owners
+def _change_details(request: PageRequest, membership: Membership) -> HttpResponse:
+    form = DetailsForm.of(billing_data.account_of(membership.team), request.POST)
+    if form.is_valid():
+        refusal = billing_data.change_details(membership.team, **form.fields_of_account())
+        if not refusal:
+            messages.success(request, "Saved. The next invoice has it.")
+            return redirect("web:billing-details", membership.team.slug)
+        form.add_error(None, refusal)
+    return _render(request, membership, "details", form=form)
+
+
+@require_http_methods(FORM)
+@of_team
+def payment(request: PageRequest, membership: Membership) -> HttpResponse:
+    """Show how the team pays; on POST lead an owner to Stripe's page for cards, or to its customer portal."""
+    if request.method == "POST":
+        return _to_stripe(request, membership)
+    if request.GET.get("back") == "stripe":
+        billing_data.refresh_method(membership.team)
+    return _render(request, membership, "payment")
+
+
+@owners
+def _to_stripe(request: PageRequest, membership: Membership) -> HttpResponse:
+    """Show a page that goes on to Stripe by itself: the policy of our pages lets no form lead elsewhere."""
+    back = request.build_absolute_uri(reverse("web:billing-payment", args=[membership.team.slug]))
+    url = billing_data.stripe_page(membership.team, request.POST.get("to", ""), back)
+    return _render(request, membership, "leaving", url=url)
 
 
 @require_safe
