@@ -4,6 +4,7 @@ from celery import shared_task
 
 from . import notices
 from .collecting import closing, inbox, invoicing, reminding
+from .guards import budgets
 
 
 @shared_task
@@ -31,3 +32,9 @@ def forget_events() -> None:
 def handle_event(event_id: int) -> None:
     """Deal with one event of Stripe's."""
     inbox.handle_now(event_id)
+
+
+@shared_task
+def look_at_budgets() -> None:
+    """Tell who reached a part of their budget: every few minutes."""
+    budgets.look()

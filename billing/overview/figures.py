@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Sum
 
 from billing.models import StatementLine, UsageRecord
-from egress.control.models import Assignment, Cluster, Wish
+from egress.control.models import App, Assignment, Cluster, Wish
 from portal.accounts.models import Team
 
 # Until rating is there: the settings' price, nothing off.
@@ -31,6 +31,7 @@ def month_to_date(team: Team, now: datetime, upto: dict[Any, int] | None = None)
     begin, end = month_around(now)
     rows = UsageRecord.objects.filter(assignment__app__team=team, hour__gte=begin, hour__lt=end)
     sums = rows.order_by("assignment", "slot").values_list("assignment__app", "assignment__app__name", "assignment", "slot")
+    apps = App.objects.filter(team=team).in_bulk()
     lines = []
     cap = settings.EGRESS_PRICE_CAP_HOURS * 3600
     for app, name, assignment, slot, used, out in sums.annotate(Sum("seconds"), Sum("outage_seconds")):
@@ -38,7 +39,7 @@ def month_to_date(team: Team, now: datetime, upto: dict[Any, int] | None = None)
         exact = Decimal(settings.EGRESS_PRICE_CENTS_PER_MONTH) / 200 * charged / cap
         lines.append(
             StatementLine(
-                kind="usage", app_id=app, assignment_id=assignment, slot=slot, begin=begin, end=end, quantity=used,
+                kind="usage", app=apps[app], assignment_id=assignment, slot=slot, begin=begin, end=end, quantity=used,
                 unit="second", exact=exact, cents=round(exact * 100), description=f"{name}, gateway {'AB'[slot]}",
                 detail={"parts": [{"begin": begin.isoformat(), "end": end.isoformat(), "price": None, "seconds": used, "charged_seconds": charged, "free_seconds": 0, "cap_seconds": cap, "per_slot_hour": "0.01860119"}], "outage_seconds": out},
             )

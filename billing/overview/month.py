@@ -12,7 +12,7 @@ from django.db.models import CharField, Max, Sum
 from django.db.models.functions import Cast, Left
 
 from billing.models import StatementLine, UsageRecord
-from egress.control.models import App, Assignment, AssignmentStatus, Wish
+from egress.control.models import Assignment, AssignmentStatus, Wish
 from portal.accounts.models import Team
 
 from . import figures
@@ -20,6 +20,9 @@ from .days import chargeable_by_day, shared_out
 
 Kind = StatementLine.Kind
 HOUR = timedelta(hours=1)
+#: How an app stands; charged is what both gateways are ready for.
+IN_USE, TO_COME, OFF = "in use", "not in use yet, so not charged", "off"
+BILLED = (AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE)
 #: Of a date in ISO 8601.
 _DATE_CHARACTERS = 10
 #: Days of an assignment, by their number in the month from 0: its billable seconds, of one slot.
@@ -38,7 +41,13 @@ class AppCost:
     #: What its hours may come to in this month at most.
     cap_cents: int
     capped: bool
-    running: bool
+    #: "in use", "not in use yet, so not charged" or "off".
+    state: str
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is charged now, up to its cap."""
+        return self.state == IN_USE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +87,7 @@ class MonthSoFar:
     @property
     def running(self) -> int:
         """How many apps are in use."""
-        return sum(app.running for app in self.apps)
+        return sum(app.in_use for app in self.apps)
 
 
 def month_so_far(team: Team, now: datetime) -> MonthSoFar:
@@ -118,29 +127,29 @@ def _days_of(team: Team, begin: datetime, end: datetime) -> tuple[Mapping[UUID, 
 
 def _apps(team: Team, usage: Sequence[Any]) -> tuple[AppCost, ...]:
     """Return the apps, those that came to most first."""
-    there = Assignment.objects.filter(app__team=team, wish=Wish.ENABLED).exclude(status=AssignmentStatus.RELEASED)
-    running = dict(there.values_list("pk", "app"))
+    wanted = Assignment.objects.filter(app__team=team, wish=Wish.ENABLED).exclude(status=AssignmentStatus.RELEASED)
+    now = {row.pk: row for row in wanted.select_related("app")}
     lines: dict[UUID, list[Any]] = defaultdict(list)
     for line in usage:
         lines[line.app_id].append(line)
-    in_use = set(running.values())
-    names = dict(App.objects.filter(team=team).values_list("pk", "name"))
-    apps = (_app(app, names[app], lines[app], running, runs=app in in_use) for app in lines.keys() | in_use)
+    names = {row.app_id: row.app.name for row in now.values()} | {line.app_id: line.app.name for line in usage}
+    states = {row.app_id: IN_USE if row.status in BILLED else TO_COME for row in now.values()}
+    apps = (_app(app, names[app], lines[app], now, states.get(app, OFF)) for app in names)
     return tuple(sorted(apps, key=lambda app: (-app.cents, app.name)))
 
 
-def _app(app: UUID, name: str, lines: Sequence[Any], running: Collection[UUID], *, runs: bool) -> AppCost:
+def _app(app: UUID, name: str, lines: Sequence[Any], now: Collection[UUID], state: str) -> AppCost:
     first = [line for line in lines if line.slot == 0]
-    still = [line for line in lines if line.assignment_id in running]
+    still = [line for line in lines if line.assignment_id in now]
     return AppCost(
         app_id=app,
         name=name,
         seconds=sum(line.quantity for line in first),
         outage_seconds=sum(line.detail.get("outage_seconds", 0) for line in first),
         cents=sum(line.cents for line in lines),
-        cap_cents=sum(cap_cents(line) if line.assignment_id in running else line.cents for line in lines),
+        cap_cents=sum(cap_cents(line) if line.assignment_id in now else line.cents for line in lines),
         capped=bool(still) and all(is_capped(line) for line in still),
-        running=runs,
+        state=state,
     )
 
 

@@ -12,6 +12,7 @@ from billing.models import Statement, StatementLine, UsageRecord
 from egress.control.models import App, AssignmentStatus, Event
 
 from . import figures
+from .month import BILLED
 
 #: Of a date in ISO 8601.
 _DATE_CHARACTERS = 10
@@ -19,8 +20,6 @@ _DATE_CHARACTERS = 10
 RECORDS_SHOWN, EVENTS_SHOWN = 500, 200
 #: Events that begin or end billable time, or explain an outage.
 SUBJECTS = ("egress.enable", "egress.disable", "assignment.status", "assignment.standing")
-#: Both gateways are ready: billed, as long as it is wished for.
-IN_USE = (AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +29,18 @@ class Day:
     day: date
     seconds: int
     outage_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """An hour's close, or one correction of it: the rows of gateway A and gateway B."""
+
+    rows: tuple[UsageRecord, ...]
+
+    @property
+    def first(self) -> UsageRecord:
+        """What is the same of both."""
+        return self.rows[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +80,14 @@ def days_of(app: App, begin: datetime, end: datetime) -> list[Day]:
     return [Day(day=date.fromisoformat(text), seconds=used, outage_seconds=out) for text, used, out in sums]
 
 
-def records_of(app: App, day: date) -> list[UsageRecord]:
-    """Return the ledger's rows of one day as they are, corrections after what they correct."""
+def hours_of(app: App, day: date) -> list[Hour]:
+    """Return the ledger's rows of one day as they were written, both gateways side by side."""
     begin = datetime.combine(day, time(), UTC)
-    rows = _records(app, begin, begin + timedelta(days=1))
-    return list(rows.order_by("hour", "assignment", "slot", "sequence")[:RECORDS_SHOWN])
+    rows = _records(app, begin, begin + timedelta(days=1)).order_by("hour", "sequence", "assignment", "slot")
+    found: dict[tuple[Any, ...], list[UsageRecord]] = {}
+    for row in rows[:RECORDS_SHOWN]:
+        found.setdefault((row.hour, row.sequence, row.assignment_id), []).append(row)
+    return [Hour(rows=tuple(rows)) for rows in found.values()]
 
 
 def events_of(app: App, begin: datetime, end: datetime) -> list[Event]:
@@ -85,14 +99,14 @@ def events_of(app: App, begin: datetime, end: datetime) -> list[Event]:
 def billed_at(app: App, begin: datetime) -> bool:
     """Say whether the app was billed when `begin` came, by the last event before it."""
     last = _events(app).filter(at__lt=begin).exclude(subject="assignment.standing").order_by("-at", "-pk").first()
-    return last is not None and last.new in IN_USE
+    return last is not None and last.new in BILLED
 
 
 def turns(events: Iterable[Event], *, billed: bool) -> dict[int, str]:
     """Return which events began ("begin") and ended ("end") billable time, by their number. Pure."""
     found = {}
     for event in events:
-        begins = event.subject == "assignment.status" and event.new in IN_USE
+        begins = event.subject == "assignment.status" and event.new in BILLED
         ends = event.subject == "egress.disable" or (event.subject == "assignment.status" and not begins)
         if (begins and not billed) or (ends and billed):
             billed = begins

@@ -72,8 +72,9 @@ def usage(request: PageRequest, membership: Membership, app_id: UUID) -> HttpRes
         bill=usages.bill_of(app, begin.date(), now),
         days=usages.days_of(app, begin, end),
         day=day,
-        records=usages.records_of(app, day) if day else [],
+        hours=usages.hours_of(app, day) if day else [],
         entries=entries(app, begin, end),
+        billed_before=usages.billed_at(app, begin),
     )
 
 
@@ -161,9 +162,9 @@ def _to_stripe(request: PageRequest, membership: Membership) -> HttpResponse:
 def exports(request: PageRequest, membership: Membership) -> HttpResponse:
     """Offer a month's usage and charges as a file."""
     months = months_of(membership.team, clock.now())
-    return _render(request, membership, "exports", months=months)
+    return _render(request, membership, "exports", months=months, this_month=clock.now().date().replace(day=1))
 
 
-def _render(request: PageRequest, membership: Membership, page: str, **context: object) -> HttpResponse:
-    shared = {"section": "billing", "frame": frame(membership, f"web:billing-{_UNDER.get(page, page)}")}
-    return render(request, f"web/billing/{page}.html", {**shared, **context})
+def _render(request: PageRequest, membership: Membership, name: str, **context: object) -> HttpResponse:
+    shared = {"section": "billing", "frame": frame(membership, f"web:billing-{_UNDER.get(name, name)}")}
+    return render(request, f"web/billing/{name}.html", {**shared, **context})
