@@ -5,6 +5,7 @@ from celery import shared_task
 from . import notices
 from .collecting import closing, inbox, invoicing, reminding
 from .guards import budgets
+from .statements import close
 
 
 @shared_task
@@ -38,3 +39,9 @@ def handle_event(event_id: int) -> None:
 def look_at_budgets() -> None:
     """Tell who reached a part of their budget: every few minutes."""
     budgets.look()
+
+
+@shared_task
+def close_months() -> None:
+    """Make the statements of months that are over: every minute."""
+    close.close_months()

@@ -13,11 +13,10 @@ from time import monotonic
 from django.db.models import F
 
 from billing import words
-from billing.models import BillingAccount, Notice
-from billing.models.budgets import BudgetLook
+from billing.models import BillingAccount, BudgetLook, Notice
 from billing.notices import notify
-from billing.overview import figures
 from billing.rating.errors import RatingError
+from billing.statements.month import outlook
 from egress.control import clock, installation
 
 log = logging.getLogger(__name__)
@@ -57,11 +56,12 @@ def _look_at(account: BillingAccount, now: datetime) -> None:
     budget = account.budget_cents
     assert budget
     try:
-        draft = figures.month_to_date(account.team, now)
+        seen = outlook(account.team, now, account.currency)
     except RatingError as error:
         # The month's close says it where an operator sees it; other teams' budgets mustn't wait for it.
         log.warning("the month of %s can't be rated for its budget: %s", account.team, error)
         return
+    draft = seen.draft
     key = f"budget:{now:%Y-%m}:{budget}:"
     told = Notice.objects.filter(team=account.team, key__startswith=key).values_list("key", flat=True)
     level = to_tell(level_reached(draft.total_cents, budget), [int(each.rpartition(":")[2]) for each in told])
@@ -72,7 +72,7 @@ def _look_at(account: BillingAccount, now: datetime) -> None:
         "month": f"{now:%B %Y}",
         "budget": words.money(budget, draft.currency),
         "cost": words.money(draft.total_cents, draft.currency),
-        "forecast": words.money(figures.forecast_cents(account.team, now), draft.currency),
+        "forecast": words.money(seen.forecast_cents, draft.currency),
     }
     subject = f"{account.team}: {level} % of the budget for {now:%B} is reached"
     path = f"/teams/{account.team.slug}/billing/"

@@ -5,14 +5,15 @@ transaction that enables.
 from django.conf import settings
 
 from billing.models import BillingAccount
+from billing.statements.month import forecast
+from billing.words import money
 from egress.control import clock
 from egress.control.models import App, Assignment, AssignmentStatus, Wish
 from egress.control.selectors import Actor
 from portal.accounts.models import Team
 
-from billing.overview import figures
 from .errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
-from billing.words import money
+from .figures import rest_of_month_cents
 
 #: Not billed yet, and so in no forecast, though wanted.
 _TO_COME = (AssignmentStatus.PROVISIONING, AssignmentStatus.ERROR)
@@ -50,9 +51,9 @@ def spend_limit(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every pol
     now = clock.now()
     others = Assignment.objects.filter(app__team=app.team_id, wish=Wish.ENABLED, status__in=_TO_COME)
     coming = [each.cluster for each in others.select_related("cluster")]
-    expected = figures.forecast_cents(account.team, now)
-    expected += sum(figures.rest_of_month_cents(cluster, account.currency, now) for cluster in coming)
-    more = figures.rest_of_month_cents(app.cluster, account.currency, now)
+    expected = forecast(account.team, now)
+    expected += sum(rest_of_month_cents(cluster, account.currency, now) for cluster in coming)
+    more = rest_of_month_cents(app.cluster, account.currency, now)
     if expected + more <= account.spend_limit_cents:
         return
     limit, currency = account.spend_limit_cents, account.currency

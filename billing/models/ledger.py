@@ -44,7 +44,10 @@ class UsageRecord(models.Model):
                 name="usage_close_is_positive",
             ),
         )
-        indexes = (models.Index(fields=("assignment", "hour")),)
+        # Covers what rating adds up: a month of 10,000 apps has 14 million rows, which needn't be looked at one by one.
+        indexes = (
+            models.Index(fields=("assignment", "slot", "hour", "seconds", "outage_seconds"), name="usage_by_slot"),
+        )
 
     def __str__(self) -> str:
         return f"{self.assignment_id} slot {self.slot} at {self.hour:%Y-%m-%dT%H}Z: {self.seconds} s"

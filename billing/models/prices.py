@@ -1,11 +1,15 @@
 """What usage costs, from when until when, and what a team gets off."""
 
+from decimal import Decimal
+
 from django.db import models
 from django.db.models import Q
 
 from egress.control import clock
 from egress.control.models import Cluster
 from portal.accounts.models import Team, User
+
+from .append_only import AppendOnly
 
 
 class Price(models.Model):
@@ -26,6 +30,7 @@ class Price(models.Model):
     starts_at = models.DateTimeField()
     #: None while nothing follows.
     ends_at = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     created_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+", editable=False)
 
@@ -35,6 +40,13 @@ class Price(models.Model):
             models.CheckConstraint(condition=Q(per_slot_hour__gte=0, per_gib__gte=0), name="price_not_negative"),
             models.CheckConstraint(
                 condition=Q(ends_at__isnull=True) | Q(ends_at__gt=models.F("starts_at")), name="price_period_forward"
+            ),
+            # What overlaps beyond these is refused by the service `price_set`, under a lock.
+            models.UniqueConstraint(
+                fields=("cluster", "currency"), condition=Q(ends_at=None), name="one_open_price_of_a_cluster"
+            ),
+            models.UniqueConstraint(
+                fields=("currency",), condition=Q(ends_at=None, cluster=None), name="one_open_price_of_all"
             ),
         )
 
@@ -62,14 +74,21 @@ class Terms(models.Model):
             models.CheckConstraint(
                 condition=Q(discount_percent__gte=0, discount_percent__lte=100), name="terms_percent"
             ),
+            models.CheckConstraint(
+                condition=Q(ends_at__isnull=True) | Q(ends_at__gt=models.F("starts_at")), name="terms_period_forward"
+            ),
+            models.UniqueConstraint(fields=("team",), condition=Q(ends_at=None), name="one_open_terms_of_a_team"),
         )
 
     def __str__(self) -> str:
         return f"{self.team}: {self.discount_percent} % off from {self.starts_at:%Y-%m-%d}"
 
 
-class Credit(models.Model):
-    """Money that a team has in hand: used up by its statements, oldest first; never changed once granted."""
+class Credit(AppendOnly):
+    """Money that a team has in hand: used up by its statements, oldest first; never changed once granted.
+
+    It pays for the months that begin before `expires_at`.
+    """
 
     team = models.ForeignKey(Team, models.PROTECT, related_name="billing_credits")
     currency = models.CharField(max_length=3, default="USD")
@@ -83,4 +102,4 @@ class Credit(models.Model):
         ordering = ("granted_at", "id")
 
     def __str__(self) -> str:
-        return f"{self.team}: {self.cents / 100:.2f} {self.currency}"
+        return f"{self.team}: {Decimal(self.cents).scaleb(-2)} {self.currency}"

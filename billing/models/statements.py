@@ -1,6 +1,7 @@
 """Finished months: what each team owes, line by line. Immutable once made."""
 
 import uuid
+from decimal import Decimal
 
 from django.db import models
 
@@ -8,8 +9,11 @@ from egress.control import clock
 from egress.control.models import App, Assignment
 from portal.accounts.models import Team
 
+from .append_only import AppendOnly
+from .prices import Credit
 
-class Statement(models.Model):
+
+class Statement(AppendOnly):
     """One team's month in one currency; its total is the sum of its lines."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -18,8 +22,9 @@ class Statement(models.Model):
     month = models.DateField()
     currency = models.CharField(max_length=3)
     total_cents = models.BigIntegerField()
-    #: The ledger's rows up to this id are in it; what was recorded later goes into a later one.
+    #: The ledgers' rows up to these ids are in it; what was recorded later goes into a later one.
     ledger_up_to = models.BigIntegerField(default=0)
+    traffic_up_to = models.BigIntegerField(default=0)
     made_at = models.DateTimeField(default=clock.now)
 
     class Meta:
@@ -27,10 +32,10 @@ class Statement(models.Model):
         constraints = (models.UniqueConstraint(fields=("team", "month", "currency"), name="one_statement_a_month"),)
 
     def __str__(self) -> str:
-        return f"{self.team}, {self.month:%Y-%m}: {self.total_cents / 100:.2f} {self.currency}"
+        return f"{self.team}, {self.month:%Y-%m}: {Decimal(self.total_cents).scaleb(-2)} {self.currency}"
 
 
-class StatementLine(models.Model):
+class StatementLine(AppendOnly):
     """One line: of usage or traffic it names assignment and slot, so that its ledger rows and events can be found."""
 
     class Kind(models.TextChoices):
@@ -50,10 +55,14 @@ class StatementLine(models.Model):
     app = models.ForeignKey(App, models.PROTECT, null=True, related_name="statement_lines")
     assignment = models.ForeignKey(Assignment, models.PROTECT, null=True, related_name="statement_lines")
     slot = models.PositiveSmallIntegerField(null=True)
+    #: Of the kind credit: which one. Negative lines draw from it; a positive one is what a credit was made of.
+    credit = models.ForeignKey(Credit, models.PROTECT, null=True, related_name="lines")
     description = models.CharField(max_length=300)
     #: In `unit`: seconds of usage and bytes of traffic stay whole numbers here.
     quantity = models.BigIntegerField(default=0)
+    #: "second" of usage, "byte" of traffic, "" of what is an amount only; so also of what a correction is about.
     unit = models.CharField(max_length=10, blank=True)
+    #: Lies in the month that the line is about: of a correction, in an earlier one than the statement's.
     begin = models.DateTimeField()
     end = models.DateTimeField()
     #: Before rounding, in units of the currency; signed.
@@ -68,4 +77,4 @@ class StatementLine(models.Model):
         constraints = (models.UniqueConstraint(fields=("statement", "position"), name="one_line_a_position"),)
 
     def __str__(self) -> str:
-        return f"{self.description}: {self.cents / 100:.2f}"
+        return f"{self.description}: {Decimal(self.cents).scaleb(-2)}"

@@ -12,17 +12,17 @@ from django.db.models import CharField, Max, Sum
 from django.db.models.functions import Cast, Left
 
 from billing.models import StatementLine, UsageRecord
+from billing.rating import months
+from billing.statements import month as statements
 from egress.control.models import Assignment, AssignmentStatus, Wish
 from portal.accounts.models import Team
 
-from . import figures
 from .days import chargeable_by_day, shared_out
 
 Kind = StatementLine.Kind
 HOUR = timedelta(hours=1)
 #: How an app stands; charged is what both gateways are ready for.
 IN_USE, TO_COME, OFF = "in use", "not in use yet, so not charged", "off"
-BILLED = (AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE)
 #: Of a date in ISO 8601.
 _DATE_CHARACTERS = 10
 #: Days of an assignment, by their number in the month from 0: its billable seconds, of one slot.
@@ -90,23 +90,27 @@ class MonthSoFar:
         return sum(app.in_use for app in self.apps)
 
 
-def month_so_far(team: Team, now: datetime) -> MonthSoFar:
-    """Put a team's month together, as of `now`. A handful of queries, whatever the number of apps."""
-    draft = figures.month_to_date(team, now)
-    begin, end = figures.month_around(now)
+def month_so_far(team: Team, now: datetime, currency: str = "") -> MonthSoFar:
+    """Put a team's month together, as of `now`. A handful of queries, whatever the number of apps.
+
+    `currency` is the team's, for who knows it already. Raises RatingError.
+    """
+    outlook = statements.outlook(team, now, currency)
+    draft = outlook.draft
+    begin, end = months.begin_of(draft.month), months.end_of(draft.month)
     by_day, counted = _days_of(team, begin, end)
     usage = [line for line in draft.lines if line.kind == Kind.USAGE]
-    apps = _apps(team, usage)
+    apps = _apps(outlook.assignments.values(), usage)
     return MonthSoFar(
         team=team,
-        month=begin.date(),
+        month=draft.month,
         currency=draft.currency,
         counted_until=counted,
         cents=draft.total_cents,
-        forecast_cents=figures.forecast_cents(team, now),
+        forecast_cents=outlook.forecast_cents,
         cap_cents=sum(app.cap_cents for app in apps),
         apps=apps,
-        days=_costs(usage, by_day, begin.date(), (end - begin).days),
+        days=_costs(usage, by_day, draft.month, (end - begin).days),
         rest=_rest(draft.lines),
     )
 
@@ -125,15 +129,14 @@ def _days_of(team: Team, begin: datetime, end: datetime) -> tuple[Mapping[UUID, 
     return found, last + HOUR if last else None
 
 
-def _apps(team: Team, usage: Sequence[Any]) -> tuple[AppCost, ...]:
+def _apps(assignments: Iterable[Assignment], usage: Sequence[StatementLine]) -> tuple[AppCost, ...]:
     """Return the apps, those that came to most first."""
-    wanted = Assignment.objects.filter(app__team=team, wish=Wish.ENABLED).exclude(status=AssignmentStatus.RELEASED)
-    now = {row.pk: row for row in wanted.select_related("app")}
+    now = {row.pk: row for row in assignments if row.wish == Wish.ENABLED and row.status != AssignmentStatus.RELEASED}
     lines: dict[UUID, list[Any]] = defaultdict(list)
     for line in usage:
         lines[line.app_id].append(line)
     names = {row.app_id: row.app.name for row in now.values()} | {line.app_id: line.app.name for line in usage}
-    states = {row.app_id: IN_USE if row.status in BILLED else TO_COME for row in now.values()}
+    states = {row.app_id: IN_USE if row.status in statements.IN_USE else TO_COME for row in now.values()}
     apps = (_app(app, names[app], lines[app], now, states.get(app, OFF)) for app in names)
     return tuple(sorted(apps, key=lambda app: (-app.cents, app.name)))
 

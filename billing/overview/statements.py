@@ -5,9 +5,8 @@ from datetime import date, datetime, timedelta
 from django.db.models import Min, QuerySet
 
 from billing.models import Statement, StatementLine, UsageRecord
+from billing.rating.months import month_of
 from portal.accounts.models import Team
-
-from .figures import month_around
 
 #: Months that are offered, the latest ones.
 MONTHS_SHOWN = 36
@@ -26,9 +25,9 @@ def lines_of(statement: Statement) -> QuerySet[StatementLine]:
 def months_of(team: Team, now: datetime) -> list[date]:
     """Return the months since the team's first usage, newest first; [] before any."""
     first = UsageRecord.objects.filter(assignment__app__team=team).aggregate(first=Min("hour"))["first"]
-    months: list[date] = []
-    begin = month_around(now)[0]
-    while first is not None and month_around(first)[0] <= begin and len(months) < MONTHS_SHOWN:
-        months.append(begin.date())
-        begin = month_around(begin - timedelta(days=1))[0]
-    return months
+    found: list[date] = []
+    month = month_of(now)
+    while first is not None and month_of(first) <= month and len(found) < MONTHS_SHOWN:
+        found.append(month)
+        month = (month - timedelta(days=1)).replace(day=1)
+    return found

@@ -9,10 +9,11 @@ from django.db.models import CharField, QuerySet, Sum
 from django.db.models.functions import Cast, Left
 
 from billing.models import Statement, StatementLine, UsageRecord
+from billing.rating.prices import currency_of
+from billing.statements.draft import drafts
+from billing.statements.month import IN_USE
 from egress.control.models import App, AssignmentStatus, Event
 
-from . import figures
-from .month import BILLED
 
 #: Of a date in ISO 8601.
 _DATE_CHARACTERS = 10
@@ -99,14 +100,14 @@ def events_of(app: App, begin: datetime, end: datetime) -> list[Event]:
 def billed_at(app: App, begin: datetime) -> bool:
     """Say whether the app was billed when `begin` came, by the last event before it."""
     last = _events(app).filter(at__lt=begin).exclude(subject="assignment.standing").order_by("-at", "-pk").first()
-    return last is not None and last.new in BILLED
+    return last is not None and last.new in IN_USE
 
 
 def turns(events: Iterable[Event], *, billed: bool) -> dict[int, str]:
     """Return which events began ("begin") and ended ("end") billable time, by their number. Pure."""
     found = {}
     for event in events:
-        begins = event.subject == "assignment.status" and event.new in BILLED
+        begins = event.subject == "assignment.status" and event.new in IN_USE
         ends = event.subject == "egress.disable" or (event.subject == "assignment.status" and not begins)
         if (begins and not billed) or (ends and billed):
             billed = begins
@@ -114,14 +115,15 @@ def turns(events: Iterable[Event], *, billed: bool) -> dict[int, str]:
     return found
 
 
-def bill_of(app: App, month: date, now: datetime) -> Bill:
-    """Return what an app's month came to: by its statement, or as it stands `now` while there is none."""
+def bill_of(app: App, month: date) -> Bill:
+    """Return what an app's month came to: by its statement, or as it stands while there is none. Raises RatingError."""
     rows = StatementLine.objects.filter(app=app, statement__month=month).select_related("statement")
     stated = list(rows.order_by("position"))
     if stated:
         return Bill(lines=tuple(stated), currency=stated[0].statement.currency, statement=stated[0].statement)
-    begin, end = figures.month_around(datetime.combine(month, time(), UTC))
-    draft = figures.month_to_date(app.team, now if begin <= now < end else begin)
+    draft = next((each for each in drafts(app.team, month) if each.lines), None)
+    if draft is None:
+        return Bill(lines=(), currency=currency_of(app.team))
     return Bill(lines=tuple(line for line in draft.lines if line.app_id == app.pk), currency=draft.currency)
 
 

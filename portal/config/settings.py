@@ -248,6 +248,7 @@ CELERY_BEAT_SCHEDULE = {
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "look_at_budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
     "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
+    "close_months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -332,9 +333,6 @@ EGRESS_ADMISSION: list[str] = [
     "billing.guards.policies.quota",
     "billing.guards.policies.spend_limit",
 ]
-#: The price shown before enabling, in cents; billing takes this over.
-EGRESS_PRICE_CENTS_PER_MONTH = 2500
-EGRESS_PRICE_CAP_HOURS = 672
 #: Refuse to enable until the team's payment method is known; never without Stripe.
 BILLING_PAYMENT_METHOD_NEEDED = env.bool("BILLING_PAYMENT_METHOD_NEEDED", True)
 #: So many apps of a team may have dedicated egress at once; 0 is no limit. The lower one holds, where Stripe collects,
@@ -358,6 +356,17 @@ BILLING_DISABLE_UNPAID = env.bool("BILLING_DISABLE_UNPAID", False)
 BILLING_GRACE_DAYS = _bounded("BILLING_GRACE_DAYS", 21, 1, 365)
 BILLING_WARNING_DAYS = _bounded("BILLING_WARNING_DAYS", 7, 1, 90)
 BILLING_HOLD_DAYS = _bounded("BILLING_HOLD_DAYS", 7, 0, 90)
+#: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
+#: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
+BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")
+BILLING_PRICE_PER_SLOT_HOUR = env.str("BILLING_PRICE_PER_SLOT_HOUR", "0.01860119")
+BILLING_CAP_HOURS = _bounded("BILLING_CAP_HOURS", 672, 1, 744)
+if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
+    raise ImproperlyConfigured(
+        f"BILLING_PRICE_PER_SLOT_HOUR is {BILLING_PRICE_PER_SLOT_HOUR!r}: it may be 0 to 999999.99999999."
+    )
+#: Statements are made so long after the month's end, for events that come late.
+BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

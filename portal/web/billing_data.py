@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+from django.conf import settings
+
 from billing.collecting import customers
 from billing.collecting.door import is_set_up
 from billing.collecting.errors import CollectingError, Refused
@@ -22,7 +24,8 @@ def collects() -> bool:
 
 def account_of(team: Team) -> BillingAccount:
     """Return the team's paying side; one that isn't stored where it has none yet: to look is to change nothing."""
-    return BillingAccount.objects.filter(team=team).first() or BillingAccount(team=team)
+    account: BillingAccount | None = getattr(team, "billing_account", None)
+    return account or BillingAccount(team=team, currency=settings.BILLING_CURRENCY)
 
 
 def failed_invoices(team: Team) -> list[Invoice]:

@@ -23,7 +23,7 @@ def of_team(view: type_of_view) -> Callable[..., HttpResponse]:
     @wraps(view)
     @logged_in
     def guarded(request: PageRequest, team: str, **kwargs: Any) -> HttpResponse:
-        rows = Membership.objects.filter(user=request.user, team__slug=team).select_related("team")
+        rows = Membership.objects.filter(user=request.user, team__slug=team).select_related("team__billing_account")
         membership = rows.first()
         if membership is None:
             raise Http404

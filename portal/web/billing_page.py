@@ -7,8 +7,8 @@ from django.conf import settings
 
 from billing.models import BillingAccount, Dunning, Invoice
 from billing.overview import usage
-from billing.overview.figures import month_around
-from billing.overview.month import AppCost, MonthSoFar, month_so_far
+from billing.overview.month import MonthSoFar, month_so_far
+from billing.rating import months
 from egress.control.models import App, Event
 from portal.accounts.models import Membership, Team
 
@@ -78,31 +78,28 @@ def frame(membership: Membership, here: str) -> Frame:
     """Return what all pages have in common."""
     team = membership.team
     collects = billing_data.collects()
+    failed = billing_data.failed_invoices(team) if collects else []
     return Frame(
         team=team,
         account=billing_data.account_of(team),
         is_owner=is_owner(membership),
         collects=collects,
-        failed=billing_data.failed_invoices(team) if collects else [],
-        dunning=billing_data.dunning_of(team) if collects else None,
+        failed=failed,
+        # Only who owes is reminded.
+        dunning=billing_data.dunning_of(team) if failed else None,
         here=here,
     )
 
 
 def overview(team: Team, now: datetime) -> Overview:
-    """Put the overview together, as of `now`."""
-    month = month_so_far(team, now)
+    """Put the overview together, as of `now`. Raises RatingError."""
+    month = month_so_far(team, now, billing_data.account_of(team).currency)
     return Overview(
         month=month,
         wide=draw(month.days, month.currency, **WIDE),
         narrow=draw(month.days, month.currency, **NARROW),
         chart_in_words=in_words(month.days, month.currency),
     )
-
-
-def app_cost(app: App, month: MonthSoFar) -> AppCost | None:
-    """Return what an app came to; None if nothing was used."""
-    return next((each for each in month.apps if each.app_id == app.pk), None)
 
 
 def entries(app: App, begin: datetime, end: datetime) -> list[Entry]:
@@ -123,8 +120,8 @@ def month_named(text: str, now: datetime) -> tuple[datetime, datetime]:
         first = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
     except ValueError:
         first = now
-    begin, end = month_around(min(first, now))
-    return begin, end
+    month = months.month_of(min(first, now))
+    return months.begin_of(month), months.end_of(month)
 
 
 def day_named(text: str, begin: datetime, end: datetime) -> date | None:
@@ -138,5 +135,5 @@ def day_named(text: str, begin: datetime, end: datetime) -> date | None:
 
 def neighbours(begin: datetime, end: datetime, now: datetime) -> tuple[date, date | None]:
     """Return the month before, and the one after if it has begun."""
-    before = month_around(begin - timedelta(days=1))[0]
-    return before.date(), end.date() if end <= now else None
+    before = months.month_of(begin - timedelta(days=1))
+    return before, end.date() if end <= now else None

@@ -20,7 +20,7 @@ from portal.accounts.models import Membership
 from . import billing_data
 from .billing_forms import DetailsForm, LimitsForm
 from .billing_guards import of_team, owners
-from .billing_page import app_cost, day_named, entries, frame, month_named, neighbours
+from .billing_page import day_named, entries, frame, month_named, neighbours
 from .billing_page import overview as overview_page
 from .guards import PageRequest, logged_in
 
@@ -69,7 +69,7 @@ def usage(request: PageRequest, membership: Membership, app_id: UUID) -> HttpRes
         month=begin.date(),
         before=before,
         after=after,
-        bill=usages.bill_of(app, begin.date(), now),
+        bill=usages.bill_of(app, begin.date()),
         days=usages.days_of(app, begin, end),
         day=day,
         hours=usages.hours_of(app, day) if day else [],

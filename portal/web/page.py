@@ -48,7 +48,8 @@ class AppPage:
     hidden_nodes: str
     entries: tuple[Entry, ...]
     snippets: tuple[Snippet, ...]
-    price: Price
+    #: None where there is none in the team's currency.
+    price: Price | None
     may_change: bool
     changes_wait: str
     look_again_seconds: int
@@ -73,7 +74,7 @@ def app_page(app: App, user: User) -> AppPage:
         hidden_nodes=hidden_nodes(view),
         entries=timeline(view.events),
         snippets=snippets_for(app=app.name, addresses=_allowable(view)),
-        price=current_price(),
+        price=current_price(app),
         may_change=allowed,
         changes_wait=waits,
         look_again_seconds=BUSY_SECONDS if view.busy else CALM_SECONDS if view.status else 0,

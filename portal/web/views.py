@@ -62,7 +62,7 @@ def enable(request: PageRequest, app: App) -> HttpResponse:
         return redirect("web:app", app.pk)
     template = "web/_enable.html" if request.htmx else "web/enable.html"
     refusal = against_enabling(app, request.user)
-    return render(request, template, {"section": "apps", "app": app, "price": current_price(), "refusal": refusal})
+    return render(request, template, {"section": "apps", "app": app, "price": current_price(app), "refusal": refusal})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

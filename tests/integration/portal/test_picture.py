@@ -137,10 +137,9 @@ def test_drawing_is_well_formed_and_escapes_names(view: EgressView, layout: Layo
 
 
 def test_price_per_hour_reaches_the_cap_after_its_hours() -> None:
-    price = price_of(cents_per_month=2500, cap_hours=672)
+    price = price_of(per_slot_hour=Decimal("0.01860119"), cap_hours=672, currency="USD")
 
-    assert price.per_hour == Decimal("0.0372")
-    assert price.per_month == Decimal("25.00")
+    assert (price.sign, price.per_hour, price.per_month) == ("$", Decimal("0.0372"), Decimal("25.00"))
 
 
 def test_snippets_need_addresses() -> None:
