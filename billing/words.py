@@ -4,13 +4,14 @@ from decimal import Decimal
 
 #: What stands before an amount; other currencies by their code.
 SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+MINUS = "\N{MINUS SIGN}"
 HOUR, MINUTE = 3600, 60
 
 
 def money(cents: int, currency: str) -> str:
-    """Write an amount of hundredths, as in $1,234.50, −$3.00 or CHF 12.00."""
+    """Write an amount of hundredths, as in $1,234.50 or CHF 12.00."""
     amount = f"{Decimal(abs(cents)) / 100:,.2f}"
-    return f"{'−' if cents < 0 else ''}{sign(currency)}{amount}"
+    return f"{MINUS if cents < 0 else ''}{sign(currency)}{amount}"
 
 
 def sign(currency: str) -> str:
@@ -23,4 +24,4 @@ def hours(seconds: int) -> str:
     whole, rest = divmod(abs(seconds), HOUR)
     minutes, left = divmod(rest, MINUTE)
     words = [f"{whole:,} h" if whole else "", f"{minutes} min" if minutes else "", f"{left} s" if left else ""]
-    return ("−" if seconds < 0 else "") + (" ".join(word for word in words if word) or "0 h")
+    return (MINUS if seconds < 0 else "") + (" ".join(word for word in words if word) or "0 h")

@@ -1,5 +1,6 @@
-"""The policies of `EGRESS_ADMISSION`: each lets an app be enabled, or raises why not. All are asked in the
-transaction that enables.
+"""The policies of `EGRESS_ADMISSION`: each lets an app be enabled, or raises why not.
+
+All are asked in the transaction that enables, so that what one locks stays so until the app is enabled.
 """
 
 from django.conf import settings
@@ -58,8 +59,8 @@ def spend_limit(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every pol
         return
     limit, currency = account.spend_limit_cents, account.currency
     raise SpendLimitReached(
-        f"The spend limit of {account.team} is {money(limit, currency)} a month. What is enabled now is expected to come"
-        f" to {money(expected, currency)} by the end of {now:%B}, and {app} would add up to {money(more, currency)}."
+        f"The spend limit of {account.team} is {money(limit, currency)} a month. What is enabled now is expected to"
+        f" come to {money(expected, currency)} by the end of {now:%B}, and {app} would add up to {money(more, currency)}."
         " An owner can raise the limit under Billing, or disable dedicated egress of another app."
         " What runs already is never cut."
     )

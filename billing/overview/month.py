@@ -173,9 +173,7 @@ def cap_cents(line: Any) -> int:
     return int(line.cents) + round(more)
 
 
-def _costs(
-    usage: Iterable[Any], by_day: Mapping[UUID, type_of_days], month: date, length: int
-) -> tuple[DayCost, ...]:
+def _costs(usage: Iterable[Any], by_day: Mapping[UUID, type_of_days], month: date, length: int) -> tuple[DayCost, ...]:
     """Spread what lines of usage came to over the days that it was charged for: to the cent."""
     cents, seconds = [0] * length, [0] * length
     for line in usage:
@@ -196,4 +194,3 @@ def _rest(lines: Iterable[Any]) -> tuple[Rest, ...]:
         if line.kind != Kind.USAGE:
             sums[line.kind] += line.cents
     return tuple(Rest(label=Kind(kind).label, cents=cents) for kind, cents in sums.items())
-

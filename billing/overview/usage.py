@@ -12,8 +12,7 @@ from billing.models import Statement, StatementLine, UsageRecord
 from billing.rating.prices import currency_of
 from billing.statements.draft import drafts
 from billing.statements.month import IN_USE
-from egress.control.models import App, AssignmentStatus, Event
-
+from egress.control.models import App, Event
 
 #: Of a date in ISO 8601.
 _DATE_CHARACTERS = 10

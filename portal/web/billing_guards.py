@@ -30,7 +30,12 @@ def of_team(view: type_of_view) -> Callable[..., HttpResponse]:
         try:
             return view(request, membership, **kwargs)
         except EgressError as error:
-            context = {"section": "billing", "team": membership.team, "message": str(error), "status": error.http_status}
+            context = {
+                "section": "billing",
+                "team": membership.team,
+                "message": str(error),
+                "status": error.http_status,
+            }
             return render(request, "web/billing/refused.html", context, status=error.http_status)
 
     return guarded

@@ -10,7 +10,6 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
 
 from billing.guards.limits import limits_change
-from billing.models import Statement
 from billing.overview import usage as usages
 from billing.overview.statements import lines_of, months_of, statements_of
 from egress.control import clock

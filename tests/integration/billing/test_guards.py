@@ -2,13 +2,12 @@
 
 import sys
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
-from billing.guards.errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
+from billing.guards.errors import PaymentMethodNeeded, QuotaReached
 from billing.models import BillingAccount
 from egress.control import clock
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event

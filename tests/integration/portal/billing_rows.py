@@ -24,7 +24,9 @@ def assignment(app: App, status: str = "active") -> Assignment:
     return Assignment.objects.create(app=app, cluster=app.cluster, pair=next(_pairs), status=status, wish=wish)
 
 
-def used(assignment: Assignment, begin: datetime, hours: int, *, outages: Iterable[int] = (), seconds: int = 3600) -> None:
+def used(
+    assignment: Assignment, begin: datetime, hours: int, *, outages: Iterable[int] = (), seconds: int = 3600
+) -> None:
     """Close so many hours, both slots alike; in those of `outages`, by their number, both gateways were down."""
     out = set(outages)
     UsageRecord.objects.bulk_create(
