@@ -1,6 +1,7 @@
 """Finished months, as their team sees them."""
 
 from datetime import date, datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Min, QuerySet
 
@@ -15,6 +16,15 @@ MONTHS_SHOWN = 36
 def statements_of(team: Team) -> QuerySet[Statement]:
     """Return a team's statements, newest first, with their invoices where there are."""
     return Statement.objects.filter(team=team).select_related("invoice").order_by("-month", "currency")
+
+
+def statement_of(team: Team, statement_id: str) -> Statement | None:
+    """Return one of a team's statements; None where the id is none of them, or none at all."""
+    try:
+        key = UUID(statement_id)
+    except ValueError:
+        return None
+    return statements_of(team).prefetch_related("lines").filter(pk=key).first()
 
 
 def lines_of(statement: Statement) -> QuerySet[StatementLine]:

@@ -213,6 +213,8 @@ SPECTACULAR_SETTINGS = {
         "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
         "RolloutTurn": "egress.control.models_rollouts.ItemState",
         "OnOutage": "egress.control.models_told.OnOutage",
+        "InvoiceStatus": "billing.models.InvoiceStatus",
+        "StatementLineKind": "billing.models.StatementLine.Kind",
         "ConditionType": "portal.api.serializers.CONDITION_TYPES",
         "ConditionStatus": "portal.api.serializers.CONDITION_STATUSES",
     },

@@ -11,6 +11,7 @@ from portal.accounts.models import Team
 from tests.factories import make_app
 
 HOUR = timedelta(hours=1)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 JANUARY, FEBRUARY, MARCH = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 2, 3))
 
 
@@ -41,9 +42,7 @@ def book(
     )
 
 
-def make_price(
-    per_slot_hour: str = "0.01", starts_at: datetime = at(1, month=1).replace(year=2020), **fields: Any
-) -> Price:
+def make_price(per_slot_hour: str = "0.01", starts_at: datetime = LONG_AGO, **fields: Any) -> Price:
     return Price.objects.create(per_slot_hour=Decimal(per_slot_hour), starts_at=starts_at, **fields)
 
 
