@@ -1,5 +1,6 @@
 """The forms of billing's pages."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -58,13 +59,17 @@ class DetailsForm(forms.Form):
     tax_kind = forms.ChoiceField(required=False, choices=[("", ""), *TAX_ID_KINDS.items()])
     tax_value = forms.CharField(required=False, max_length=40)
     po_number = forms.CharField(required=False, max_length=100)
+    #: Those that operators added: the form shows the first only, and leaves them as they are.
+    more_tax_ids: Sequence[dict[str, str]] = ()
 
     @classmethod
     def of(cls, account: BillingAccount, data: Any = None) -> "DetailsForm":
         """Return the form with what is known."""
         first = account.tax_ids[0] if account.tax_ids else {"type": "", "value": ""}
         plain = {name: getattr(account, name) for name in ("name", "email", "po_number")}
-        return cls(data, initial={**account.address, **plain, "tax_kind": first["type"], "tax_value": first["value"]})
+        form = cls(data, initial={**account.address, **plain, "tax_kind": first["type"], "tax_value": first["value"]})
+        form.more_tax_ids = account.tax_ids[1:]
+        return form
 
     def clean(self) -> dict[str, Any]:
         """Refuse halves."""
@@ -85,5 +90,5 @@ class DetailsForm(forms.Form):
         return {
             **{name: given[name] for name in ("name", "email", "po_number")},
             "address": {name: given[name] for name in _ADDRESS if given[name]},
-            "tax_ids": [{"type": kind, "value": value}] if kind else [],
+            "tax_ids": [*([{"type": kind, "value": value}] if kind else []), *self.more_tax_ids],
         }
