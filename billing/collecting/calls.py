@@ -156,7 +156,7 @@ def invoice_see(invoice: str) -> SeenInvoice:
 
 
 def invoice_create(customer: str, *, currency: str, about: Mapping[str, str], key: str) -> SeenInvoice:
-    """Make an empty draft that stays one until we finalize it: no stray items, no discounts of the customer's."""
+    """Make an empty draft that stays one until we finalize it, without stray items of the customer's."""
     with asking(writes=True) as stripe:
         made = stripe.v1.invoices.create(
             {
@@ -166,7 +166,6 @@ def invoice_create(customer: str, *, currency: str, about: Mapping[str, str], ke
                 # Else Stripe finalizes it after an hour, with the items that it has by then.
                 "auto_advance": False,
                 "pending_invoice_items_behavior": "exclude",
-                "discounts": "",
                 "metadata": dict(about),
             },
             {"idempotency_key": key},
@@ -190,6 +189,7 @@ def item_create(customer: str, invoice: str, item: Item, *, currency: str, taxed
             "amount": item.cents,
             "currency": currency.lower(),
             "description": item.description,
+            # Nobody lowers by a discount at Stripe what a statement says.
             "discountable": False,
             # Stripe's periods end with their last second.
             "period": {"start": _stamp(item.begin), "end": max(_stamp(item.begin), _stamp(item.end) - 1)},

@@ -25,14 +25,45 @@ from .errors import ApiError, server_error
 from .faults import Faults
 from .form import decode
 from .gate import Gate, body_of
-from .pages import checkout
+from .pages import checkout, invoice
+from .pages import portal as customer_portal
 from .pages.html import page, tag
 from .store import Store
-from .things import cards, customers, events, invoices, items, payments, settling, setups
+from .things import (
+    balances,
+    cards,
+    customers,
+    disputes,
+    events,
+    invoices,
+    items,
+    notes,
+    payments,
+    portal,
+    refunds,
+    settling,
+    setups,
+)
 from .things.endpoint import Endpoint
 from .ticks import Ticks
 
-_THINGS = (customers, cards, setups, invoices, items, settling, payments, events)
+_Show = Callable[[Account, str], Response]
+_Act = Callable[[Account, str, dict[str, str]], Response]
+_THINGS = (
+    customers,
+    balances,
+    cards,
+    setups,
+    portal,
+    invoices,
+    items,
+    settling,
+    payments,
+    refunds,
+    notes,
+    disputes,
+    events,
+)
 
 
 def endpoints() -> list[Endpoint]:
@@ -117,7 +148,11 @@ def _api(table: Sequence[Endpoint], gate: Gate) -> list[Route]:
         for endpoint in table
     ]
     methods = ["GET", "POST", "DELETE", "PUT", "PATCH"]
-    return [*routes, Route("/v1/{rest:path}", route(None), methods=methods), Route("/v2/{rest:path}", route(None), methods=methods)]
+    return [
+        *routes,
+        Route("/v1/{rest:path}", route(None), methods=methods),
+        Route("/v2/{rest:path}", route(None), methods=methods),
+    ]
 
 
 def _template(path: str) -> str:
@@ -127,16 +162,29 @@ def _template(path: str) -> str:
 
 
 def _pages(account: Account) -> list[Route]:
-    async def show_checkout(request: Request) -> Response:
-        return _shown(lambda: checkout.show(account, request.path_params["id"]))
+    def shows(show: _Show) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            return _shown(lambda: show(account, request.path_params["id"]))
 
-    async def act_checkout(request: Request) -> Response:
-        fields = decode((await body_of(request)).decode("utf-8", "replace"))
-        return _acted(account, lambda: checkout.act(account, request.path_params["id"], fields))
+        return answer
 
+    def acts(act: _Act) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            fields = decode((await body_of(request)).decode("utf-8", "replace"))
+            return _acted(account, lambda: act(account, request.path_params["id"], fields))
+
+        return answer
+
+    both = (
+        ("checkout", checkout.show, checkout.act),
+        ("invoice", invoice.show, invoice.act),
+        ("portal", customer_portal.show, customer_portal.act),
+    )
     return [
-        Route("/checkout/{id}", show_checkout, methods=["GET"]),
-        Route("/checkout/{id}", act_checkout, methods=["POST"]),
+        *(Route(f"/{name}/{{id}}", shows(show), methods=["GET"]) for name, show, _ in both),
+        *(Route(f"/{name}/{{id}}", acts(act), methods=["POST"]) for name, _, act in both),
+        Route("/invoice/{id}/pdf", shows(invoice.invoice_pdf), methods=["GET"]),
+        Route("/credit-note/{id}/pdf", shows(invoice.note_pdf), methods=["GET"]),
     ]
 
 

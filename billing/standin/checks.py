@@ -5,13 +5,13 @@ import importlib
 import re
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin
 
 import typing_extensions
 from pydantic import BeforeValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 from stripe import RequestOptions, StripeObject
-from typing_extensions import NotRequired, Required, TypedDict, is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
 from .errors import ApiError, invalid
 from .form import Form
@@ -45,7 +45,8 @@ def _strict_dict(declared: Any) -> Any:
     own = {key: hint for key, hint in declared.__annotations__.items() if key not in RequestOptions.__annotations__}
     shell = type(declared.__name__, (), {"__annotations__": own, "__module__": declared.__module__})
     hints = typing_extensions.get_type_hints(shell, include_extras=True)
-    strict = TypedDict(declared.__name__, {key: _strict(hint) for key, hint in hints.items()})  # type: ignore[operator]  # made here
+    make: Any = TypedDict  # mypy knows it as a class statement's only
+    strict = make(declared.__name__, {key: _strict(hint) for key, hint in hints.items()})
     strict.__pydantic_config__ = ConfigDict(extra="forbid")
     return strict
 
@@ -136,7 +137,8 @@ def _where(error: ErrorDetails, form: Form) -> tuple[str | int, ...]:
     path: list[str | int] = []
     location = error["loc"]
     for number, step in enumerate(location):
-        if (isinstance(at, dict) and step in at) or (isinstance(at, list) and isinstance(step, int)):
+        known = set(at) if isinstance(at, dict) else set(range(len(at))) if isinstance(at, list) else set[Any]()
+        if step in known:
             at = at[step]
             path.append(step)
         elif error["type"] == "missing" and number == len(location) - 1:

@@ -22,7 +22,9 @@ class Clock:
     def move(self, offset_seconds: int) -> None:
         """Be `offset_seconds` ahead of the machine. Raises ValueError for going back, or further than 20 years."""
         if not self._offset <= offset_seconds <= MAX_OFFSET_SECONDS:
-            raise ValueError(f"offset_seconds must be from {self._offset} to {MAX_OFFSET_SECONDS}, not {offset_seconds}")
+            raise ValueError(
+                f"offset_seconds must be from {self._offset} to {MAX_OFFSET_SECONDS}, not {offset_seconds}"
+            )
         self._store.set_setting(_KEY, str(offset_seconds))
         self._offset = offset_seconds
 

@@ -13,7 +13,7 @@ from .account import Account
 from .errors import ApiError, invalid
 from .faults import Faults
 from .gate import Gate, body_of
-from .things import invoices
+from .things import disputes, invoices
 from .ticks import Ticks
 
 MAX_SEARCH_LAG_SECONDS = 3_600
@@ -42,6 +42,8 @@ class Control:
             ("GET", "webhooks", self._show_webhooks),
             ("POST", "webhooks", self._behave),
             ("POST", "webhooks/again", self._again),
+            ("POST", "disputes", self._dispute),
+            ("POST", "disputes/decide", self._decide),
             ("POST", "settings", self._set),
         ]
         return [Route(f"/_standin/{path}", self._route(answer), methods=[method]) for method, path, answer in table]
@@ -53,7 +55,7 @@ class Control:
                 return JSONResponse(answer(_parsed(await body_of(request))))
             except ApiError as error:
                 return JSONResponse(error.body(""), error.status)
-            except (ValueError, TypeError) as error:
+            except (KeyError, ValueError, TypeError) as error:
                 return JSONResponse(invalid(str(error)).body(""), HTTPStatus.BAD_REQUEST)
             except ClientDisconnect:
                 return Response(status_code=HTTPStatus.BAD_REQUEST)
@@ -95,6 +97,23 @@ class Control:
     def _again(self, wanted: Wanted) -> Wanted:
         event = self._account.store.get("event", str(wanted.get("event", "")))
         return {"endpoints": self._account.deliveries.again(event["id"])}
+
+    def _dispute(self, wanted: Wanted) -> Wanted:
+        names = {name: str(wanted[name]) for name in ("charge", "invoice") if name in wanted}
+        return self._did(
+            lambda: disputes.open_on(
+                self._account, charge_id=names.get("charge", ""), invoice_id=names.get("invoice", "")
+            )
+        )
+
+    def _decide(self, wanted: Wanted) -> Wanted:
+        return self._did(lambda: disputes.decide(self._account, str(wanted["dispute"]), str(wanted["status"])))
+
+    def _did(self, do: Callable[[], Wanted]) -> Wanted:
+        with self._account.store.transaction():
+            row = do()
+        self._account.deliveries.wake()
+        return row
 
     def _set(self, wanted: Wanted) -> Wanted:
         lag = float(wanted.get(invoices.SEARCH_LAG, 0))

@@ -38,7 +38,10 @@ class ApiError(Exception):
         """Return the answer's JSON; `request_id` is shown where Stripe links to its request log."""
         error: dict[str, Any] = {"type": self.kind, "message": self.message, **self.more}
         if self.code:
-            error |= {"code": self.code, "doc_url": f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}"}
+            error |= {
+                "code": self.code,
+                "doc_url": f"https://stripe.com/docs/error-codes/{self.code.replace('_', '-')}",
+            }
         if self.param:
             error["param"] = self.param
         error["request_log_url"] = f"https://dashboard.stripe.com/test/logs/{request_id}"
@@ -51,7 +54,7 @@ def invalid(message: str, *, code: str = "", param: str = "", kept: bool = False
 
 
 def missing(kind: str, object_id: str, *, param: str = "id") -> ApiError:
-    """Return the answer for an object that doesn't exist: 404 where it is the address, 400 where a parameter names it."""
+    """Return the answer for an object that doesn't exist: 404 at its address, else 400 for the parameter."""
     status = HTTPStatus.NOT_FOUND if param == "id" else HTTPStatus.BAD_REQUEST
     words = kind.rpartition(".")[2].replace("_", " ").replace("invoiceitem", "invoice item")
     message = f"No such {words}: '{object_id[:100]}'"

@@ -1,6 +1,7 @@
 """Decode form-encoded parameters with nested keys, as stripe-python sends them; pure."""
 
 import re
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -42,7 +43,7 @@ def _path(key: str) -> list[str]:
 
 def _put(root: Form, path: list[str], value: str, key: str) -> None:
     at = root
-    for segment, following in zip(path, path[1:], strict=False):
+    for segment, following in pairwise(path):
         at = at.setdefault(_place(at, segment, following), {})
         if not isinstance(at, dict):
             raise invalid(f"Invalid parameter: {key[:100]} is given both as a value and as a hash.", param=key[:100])

@@ -137,7 +137,9 @@ class Gate:
         try:
             with self._account.store.attempt():
                 made = shown.shown_all(self._account, call.endpoint.handle(self._account, call.params, *call.ids))
-                body = listing.expanded(self._account, made, call.params.get("expand", []), shown.on_demand(self._account))
+                body = listing.expanded(
+                    self._account, made, call.params.get("expand", []), shown.on_demand(self._account)
+                )
         except ApiError as error:
             return Answer(error.status, error.body(call.request_id), call.request_id)
         return Answer(HTTPStatus.OK, body, call.request_id)
@@ -149,7 +151,11 @@ def _call(endpoint: Endpoint, request: Request, text: str, request_id: str) -> C
     if version != API_VERSION:
         raise invalid(f"Invalid Stripe API version: {version[:100]}. This stand-in speaks {API_VERSION} only.")
     in_body = request.method == "POST"
-    if in_body and text and request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+    if (
+        in_body
+        and text
+        and request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded"
+    ):
         raise invalid("Invalid request: send parameters as application/x-www-form-urlencoded.")
     params = checks.check(endpoint.params, form.decode(text if in_body else request.url.query))
     endpoint.refuse_beyond(params)

@@ -93,9 +93,7 @@ def expanded(account: Account, answer: Json, paths: Iterable[str], on_demand: Ca
     return answer
 
 
-def _expand(
-    account: Account, at: Any, steps: list[str], path: str, on_demand: Callable[[Json, str], Any]
-) -> Any:
+def _expand(account: Account, at: Any, steps: list[str], path: str, on_demand: Callable[[Json, str], Any]) -> Any:
     if isinstance(at, list):
         return [_expand(account, item, steps, path, on_demand) for item in at]
     if not steps or at is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from .account import Account
 from .store import Json
-from .things import customers, invoices, payments
+from .things import customers, invoices, payments, refunds
 
 
 def shown(account: Account, row: Json) -> Json:
@@ -29,6 +29,8 @@ def on_demand(account: Account) -> Callable[[Json, str], Any]:
                 return payments.payments_of(account, row["id"])
             case "customer", "tax_ids":
                 return customers.tax_ids_of(account, row["id"])
+            case "charge", "refunds":
+                return refunds.refunds_of(account, row)
         return None
 
     return part

@@ -150,7 +150,7 @@ class Store:
         yield from (json.loads(body) for (body,) in found)
 
     def settled(self, kind: str, *, before: float) -> Iterator[Json]:
-        """Yield the objects of a kind that weren't changed since `before` (the machine's epoch seconds), newest first."""
+        """Yield objects of a kind, newest first, that weren't changed since `before` (the machine's epoch seconds)."""
         found = self._sql.execute(
             "SELECT body FROM objects WHERE kind = ? AND changed_at <= ? ORDER BY number DESC", (kind, before)
         )

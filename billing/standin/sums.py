@@ -29,9 +29,7 @@ class Totals:
 
 def totals(amounts: Sequence[int], percent: Decimal) -> Totals:
     """Add lines up; tax comes on top, rounded half-even at each line."""
-    taxes = tuple(
-        int((amount * percent / 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN)) for amount in amounts
-    )
+    taxes = tuple(int((amount * percent / 100).quantize(Decimal(1), rounding=ROUND_HALF_EVEN)) for amount in amounts)
     subtotal, tax = sum(amounts), sum(taxes)
     return Totals(subtotal, taxes, tax, subtotal + tax)
 
@@ -48,3 +46,10 @@ def due(total: int, balance: int) -> tuple[int, int]:
 def percent_of(country: str | None, exempt: str) -> Decimal:
     """Return the percentage of tax that a customer in `country` pays; `exempt` is the customer's `tax_exempt`."""
     return TAX_PERCENT.get(country or "", Decimal(0)) if exempt == "none" else Decimal(0)
+
+
+def without_tax(amount: int, subtotal: int, total: int) -> int:
+    """Return the part of `amount` that isn't tax, in the proportion of an invoice's subtotal and total; half-even."""
+    if total == 0:
+        return amount
+    return int((Decimal(amount) * subtotal / total).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))

@@ -1,4 +1,4 @@
-"""What happens by itself when the stand-in's clock gets there: drafts are finalized, charges retried, sessions expire."""
+"""What happens by itself when its time has come: drafts are finalized, charges retried, sessions expire."""
 
 import asyncio
 import contextlib

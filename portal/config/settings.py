@@ -295,6 +295,8 @@ AGENT_TOKEN_LIFETIME_SECONDS = env.int("AGENT_TOKEN_LIFETIME_SECONDS", 30 * 86_4
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 if METRICS_TOKEN and not re.fullmatch("[!-~]{16,200}", METRICS_TOKEN):
     raise ImproperlyConfigured("METRICS_TOKEN must have 16 to 200 visible ASCII characters and no blanks.")
+#: What higher rooms add to /metrics: dotted paths of callables that return an `egress.wire.exposition.Page`.
+METRICS_PAGES: list[str] = ["billing.metrics.page"]
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.
@@ -409,4 +411,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
+    # Else two lines for each request.
+    "loggers": {"stripe": {"level": "WARNING"}},
 }

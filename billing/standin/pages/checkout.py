@@ -5,9 +5,9 @@ from starlette.responses import RedirectResponse, Response
 from billing.standin.account import Account
 from billing.standin.errors import ApiError
 from billing.standin.store import Json
-from billing.standin.things import cards, setups
+from billing.standin.things import setups
 
-from .html import Markup, button, form, page, tag
+from .html import button, card_choices, form, page, picked_card, tag
 
 SEE_OTHER = 303
 
@@ -28,7 +28,7 @@ def act(account: Account, session_id: str, fields: dict[str, str]) -> Response:
         if "confirm" in fields:
             session = setups.confirm(account, session, approved=fields["confirm"] == "yes")
         else:
-            card = next((card for card in cards.CARDS if card.number == fields.get("card")), None)
+            card = picked_card(fields)
             if card is None:
                 return _page(account, session, error="Choose one of the cards.")
             session = setups.choose(account, session, card)
@@ -42,7 +42,10 @@ def act(account: Account, session_id: str, fields: dict[str, str]) -> Response:
 def _page(account: Account, session: Json, *, error: str = "") -> Response:
     ends = [url for url in (session["success_url"], session["cancel_url"]) if url]
     if session["status"] != "open":
-        words = {"complete": "The card is saved.", "expired": "This session has expired: start again where you came from."}
+        words = {
+            "complete": "The card is saved.",
+            "expired": "This session has expired: start again where you came from.",
+        }
         return page("Checkout", tag("p", words[session["status"]]), error=error)
     action = f"/checkout/{session['id']}"
     intent = account.store.get("setup_intent", session["setup_intent"])
@@ -51,13 +54,5 @@ def _page(account: Account, session: Json, *, error: str = "") -> Response:
         question = tag("p", "Your bank asks whether it is you (3-D Secure).")
         buttons = tag("p", button("Yes, confirm", "confirm", "yes"), button("No, refuse", "confirm", "no"))
         return page("Confirm your card", question, form(action, buttons, leave), error=error, goes_to=ends)
-    choices = [_choice(card, first=card is cards.CARDS[0]) for card in cards.CARDS]
-    picked = tag("fieldset", tag("legend", "Test cards"), *choices)
     save = tag("p", tag("button", "Save card", type="submit"))
-    return page("Save a card", form(action, picked, save, leave), error=error, goes_to=ends)
-
-
-def _choice(card: cards.Card, *, first: bool) -> Markup:
-    digits = " ".join(card.number[at : at + 4] for at in range(0, 16, 4))
-    box = tag("input", type="radio", name="card", value=card.number, required=True, checked=first)
-    return tag("label", box, f" {digits} - {card.title}")
+    return page("Save a card", form(action, card_choices(), save, leave), error=error, goes_to=ends)

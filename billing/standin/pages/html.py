@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
 
+from billing.standin.things.cards import CARDS, Card
+
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
 body { max-width: 42rem; margin: 0 auto; padding: 1rem; }
@@ -59,6 +61,22 @@ def form(action: str, *content: Markup) -> Markup:
 def button(text: str, name: str, value: str) -> Markup:
     """Return a button that sends `name=value`."""
     return tag("button", text, type="submit", name=name, value=value)
+
+
+def card_choices() -> Markup:
+    """Return the test cards to pick from, as a group of radio buttons."""
+    return tag("fieldset", tag("legend", "Test cards"), *(_choice(card) for card in CARDS))
+
+
+def picked_card(fields: Mapping[str, str]) -> Card | None:
+    """Return the test card that a form names, if it does."""
+    return next((card for card in CARDS if card.number == fields.get("card")), None)
+
+
+def _choice(card: Card) -> Markup:
+    digits = " ".join(card.number[at : at + 4] for at in range(0, 16, 4))
+    box = tag("input", type="radio", name="card", value=card.number, required=True, checked=card is CARDS[0])
+    return tag("label", box, f" {digits}: {card.title}")
 
 
 def money(cents: int, currency: str) -> str:

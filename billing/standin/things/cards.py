@@ -56,8 +56,12 @@ CARDS = (
         setup="insufficient_funds",
         charge="insufficient_funds",
     ),
-    Card("4000000000000069", "pm_card_chargeDeclinedExpiredCard", "expired", setup="expired_card", charge="expired_card"),
-    Card("4000000000000341", "pm_card_chargeCustomerFail", "saved, but declined when charged", charge="generic_decline"),
+    Card(
+        "4000000000000069", "pm_card_chargeDeclinedExpiredCard", "expired", setup="expired_card", charge="expired_card"
+    ),
+    Card(
+        "4000000000000341", "pm_card_chargeCustomerFail", "saved, but declined when charged", charge="generic_decline"
+    ),
 )
 _BY_TOKEN: Mapping[str, Card] = {card.token: card for card in CARDS}
 _BY_DIGITS: Mapping[str, Card] = {card.number[-4:]: card for card in CARDS}
@@ -73,9 +77,7 @@ def endpoints() -> list[Endpoint]:
     """Return the addresses of payment methods."""
     every, one, theirs = "/v1/payment_methods", "/v1/payment_methods/{}", "/v1/customers/{}/payment_methods"
     return [
-        Endpoint(
-            "GET", every, "payment_methods.list", "PaymentMethodListParams", list_all, f"{PAGING} customer type"
-        ),
+        Endpoint("GET", every, "payment_methods.list", "PaymentMethodListParams", list_all, f"{PAGING} customer type"),
         Endpoint("GET", one, "payment_methods.retrieve", "PaymentMethodRetrieveParams", retrieve),
         Endpoint(
             "POST",
@@ -87,9 +89,7 @@ def endpoints() -> list[Endpoint]:
         ),
         Endpoint("POST", f"{one}/attach", "payment_methods.attach", "PaymentMethodAttachParams", attach, "customer"),
         Endpoint("POST", f"{one}/detach", "payment_methods.detach", "PaymentMethodDetachParams", detach),
-        Endpoint(
-            "GET", theirs, "payment_methods.list", "CustomerPaymentMethodListParams", list_of, f"{PAGING} type"
-        ),
+        Endpoint("GET", theirs, "payment_methods.list", "CustomerPaymentMethodListParams", list_of, f"{PAGING} type"),
     ]
 
 

@@ -8,6 +8,8 @@ from billing.standin.errors import invalid
 from billing.standin.store import Json
 from billing.standin.sums import Totals, percent_of, totals
 
+from .endpoint import nothing
+
 NO_TIMES: Json = {"finalized_at": None, "marked_uncollectible_at": None, "paid_at": None, "voided_at": None}
 TAX_RATE = "txr_standin"
 
@@ -15,21 +17,17 @@ TAX_RATE = "txr_standin"
 def blank(account: Account, invoice_id: str, customer: Json, currency: str) -> Json:
     """Return a draft invoice that says nothing yet."""
     now = account.now()
-    nothing = dict.fromkeys(
-        (
-            "amount_overpaid amount_paid amount_remaining amount_due amount_shipping attempt_count "
-            "post_payment_credit_notes_amount pre_payment_credit_notes_amount subtotal total"
-        ).split(),
+    zero = nothing(
+        "amount_overpaid amount_paid amount_remaining amount_due amount_shipping attempt_count "
+        "post_payment_credit_notes_amount pre_payment_credit_notes_amount subtotal total",
         0,
     )
-    unsaid = dict.fromkeys(
-        (
-            "amount_paid_off_stripe application automatically_finalizes_at confirmation_secret custom_fields "
-            "default_payment_method default_source description due_date effective_at ending_balance footer "
-            "from_invoice hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt "
-            "number on_behalf_of parent receipt_number rendering shipping_cost shipping_details statement_descriptor "
-            "test_clock threshold_reason webhooks_delivered_at customer_shipping account_tax_ids"
-        ).split()
+    unsaid = nothing(
+        "amount_paid_off_stripe application automatically_finalizes_at confirmation_secret custom_fields "
+        "default_payment_method default_source description due_date effective_at ending_balance footer "
+        "from_invoice hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt "
+        "number on_behalf_of parent receipt_number rendering shipping_cost shipping_details statement_descriptor "
+        "test_clock threshold_reason webhooks_delivered_at customer_shipping account_tax_ids"
     )
     return {
         "id": invoice_id,
@@ -70,7 +68,7 @@ def blank(account: Account, invoice_id: str, customer: Json, currency: str) -> J
         "total_excluding_tax": 0,
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
-        **nothing,
+        **zero,
         **unsaid,
         **addressed(account, customer),
     }
@@ -100,7 +98,7 @@ def get(account: Account, invoice_id: str, *, param: str = "id") -> Json:
     return invoice
 
 
-def totals_of(account: Account, invoice: Json, items: Sequence[Json]) -> Totals:
+def totals_of(invoice: Json, items: Sequence[Json]) -> Totals:
     """Add an invoice's items up."""
     percent = Decimal(0)
     if invoice["automatic_tax"]["enabled"]:
@@ -117,7 +115,7 @@ def add_up(account: Account, invoice: Json) -> Json:
 def amounts(account: Account, invoice: Json) -> Json:
     """Return the amounts of a draft."""
     items = list(account.store.rows("invoiceitem", invoice=invoice["id"], oldest_first=True))
-    sums = totals_of(account, invoice, items)
+    sums = totals_of(invoice, items)
     taxed = invoice["automatic_tax"]["enabled"]
     return {
         "subtotal": sums.subtotal,
@@ -142,5 +140,3 @@ def tax_lines(tax: int, taxable: int) -> list[Json]:
             "type": "tax_rate_details",
         }
     ]
-
-

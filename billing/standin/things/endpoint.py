@@ -45,6 +45,11 @@ def given(params: Params, *names: str) -> Json:
     return {name: None if params[name] == UNSET else params[name] for name in names if name in params}
 
 
+def nothing(names: str, value: int | None = None) -> Json:
+    """Return fields, named with spaces between, that say nothing: None or 0."""
+    return dict.fromkeys(names.split(), value)
+
+
 def metadata(params: Params, before: Json | None = None) -> dict[str, str]:
     """Return metadata as it is after a request: keys are added, an empty value removes one, "" removes all.
 

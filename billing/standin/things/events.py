@@ -27,9 +27,7 @@ def endpoints() -> list[Endpoint]:
         ),
         Endpoint("GET", hooks, "webhook_endpoints.list", "WebhookEndpointListParams", list_hooks, PAGING),
         Endpoint("GET", hook, "webhook_endpoints.retrieve", "WebhookEndpointRetrieveParams", retrieve_hook),
-        Endpoint(
-            "POST", hook, "webhook_endpoints.update", "WebhookEndpointUpdateParams", update, f"{fields} disabled"
-        ),
+        Endpoint("POST", hook, "webhook_endpoints.update", "WebhookEndpointUpdateParams", update, f"{fields} disabled"),
         Endpoint("DELETE", hook, "webhook_endpoints.delete", "WebhookEndpointDeleteParams", delete),
     ]
 

@@ -41,7 +41,14 @@ def endpoints() -> list[Endpoint]:
         Endpoint("GET", one, "invoices.retrieve", "InvoiceRetrieveParams", retrieve),
         Endpoint("POST", one, "invoices.update", "InvoiceUpdateParams", update, _EDITABLE),
         Endpoint("DELETE", one, "invoices.delete", "InvoiceDeleteParams", delete),
-        Endpoint("GET", "/v1/customers/search", "customers.search", "CustomerSearchParams", search_customers, "query limit page"),
+        Endpoint(
+            "GET",
+            "/v1/customers/search",
+            "customers.search",
+            "CustomerSearchParams",
+            search_customers,
+            "query limit page",
+        ),
     ]
 
 

@@ -13,7 +13,7 @@ from .endpoint import PAGING, Endpoint, given, metadata
 
 MAX_ITEMS = 250
 MAX_AMOUNT_CENTS = 99_999_999
-_FIELDS = "amount currency customer description invoice metadata period"
+_FIELDS = "amount currency customer description discountable invoice metadata period tax_behavior"
 
 
 def endpoints() -> list[Endpoint]:
@@ -58,7 +58,7 @@ def create(account: Account, params: Params) -> Json:
         "customer": params["customer"],
         "date": now,
         "description": params.get("description"),
-        "discountable": amount >= 0,
+        "discountable": params.get("discountable", amount >= 0),
         "discounts": [],
         "invoice": invoice["id"] if invoice else None,
         "livemode": False,
@@ -144,15 +144,13 @@ def list_lines(account: Account, params: Params, invoice_id: str) -> Json:
 def lines_of(account: Account, invoice: Json) -> list[Json]:
     """Return all lines of an invoice."""
     items = list(account.store.rows("invoiceitem", invoice=invoice["id"], oldest_first=True))
-    taxes = drafts.totals_of(account, invoice, items).taxes
+    taxes = drafts.totals_of(invoice, items).taxes
     return [_line(invoice, item, tax) for item, tax in zip(items, taxes, strict=True)]
 
 
 def pull_pending(account: Account, invoice: Json) -> None:
     """Put the customer's items that wait for an invoice on this one."""
-    waiting: Iterable[Json] = list(
-        account.store.rows("invoiceitem", customer=invoice["customer"], oldest_first=True)
-    )
+    waiting: Iterable[Json] = list(account.store.rows("invoiceitem", customer=invoice["customer"], oldest_first=True))
     for item in waiting:
         if item["invoice"] is None and item["currency"] == invoice["currency"]:
             account.change(item, {"invoice": invoice["id"]})
@@ -202,5 +200,7 @@ def _check(account: Account, invoice: Json | None, customer_id: str, currency: s
 
 def _bounded(amount: Any) -> int:
     if abs(amount) > MAX_AMOUNT_CENTS:
-        raise invalid(f"Invalid integer: amounts are at most {MAX_AMOUNT_CENTS} cents.", code="amount_too_large", param="amount")
+        raise invalid(
+            f"Invalid integer: amounts are at most {MAX_AMOUNT_CENTS} cents.", code="amount_too_large", param="amount"
+        )
     return int(amount)

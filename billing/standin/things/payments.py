@@ -1,12 +1,14 @@
 """PaymentIntents and charges: what an invoice's payment is made of."""
 
+from collections.abc import Callable
+
 from billing.standin.account import Account, Params
 from billing.standin.errors import ApiError
 from billing.standin.listing import listed, page_of
 from billing.standin.store import Json, new_id
 
 from . import cards
-from .endpoint import PAGING, Endpoint
+from .endpoint import PAGING, Endpoint, nothing
 
 
 def endpoints() -> list[Endpoint]:
@@ -42,7 +44,7 @@ def endpoints() -> list[Endpoint]:
             "invoice_payments.list",
             "InvoicePaymentListParams",
             list_payments,
-            f"{PAGING} created invoice status",
+            f"{PAGING} created invoice payment status",
         ),
         Endpoint(
             "GET",
@@ -54,14 +56,14 @@ def endpoints() -> list[Endpoint]:
     ]
 
 
-def _shower(kind: str):  # type: ignore[no-untyped-def]
+def _shower(kind: str) -> Callable[[Account, Params, str], Json]:
     def show(account: Account, _: Params, object_id: str) -> Json:
         return account.store.get(kind, object_id)
 
     return show
 
 
-def _lister(kind: str, url: str):  # type: ignore[no-untyped-def]
+def _lister(kind: str, url: str) -> Callable[[Account, Params], Json]:
     def show(account: Account, params: Params) -> Json:
         return page_of(account, kind, params, url, customer=params.get("customer"))
 
@@ -83,14 +85,14 @@ def list_charges(account: Account, params: Params) -> Json:
 
 def list_payments(account: Account, params: Params) -> Json:
     """List the payments of invoices."""
-    status = params.get("status")
+    status, intent = params.get("status"), params.get("payment", {}).get("payment_intent")
     return page_of(
         account,
         "invoice_payment",
         params,
         "/v1/invoice_payments",
         invoice=params.get("invoice"),
-        keep=lambda row: status in (None, row["status"]),
+        keep=lambda row: status in (None, row["status"]) and intent in (None, row["payment"]["payment_intent"]),
     )
 
 
@@ -186,7 +188,6 @@ def _declined(account: Account, intent: Json, method: Json, decline_code: str) -
         "paid": False,
         "failure_code": error.code,
         "failure_message": error.message,
-        "receipt_url": None,
     }
     made = account.add({**_charge(account, intent, method), **failed}, "charge.failed")
     told = {"type": error.kind, "code": error.code, "decline_code": decline_code, "message": error.message}
@@ -202,13 +203,11 @@ def _declined(account: Account, intent: Json, method: Json, decline_code: str) -
 
 def _intent(account: Account, invoice: Json) -> Json:
     intent_id = new_id("pi")
-    unsaid = dict.fromkeys(
-        (
-            "application application_fee_amount automatic_payment_methods canceled_at cancellation_reason "
-            "last_payment_error latest_charge next_action on_behalf_of payment_method "
-            "payment_method_configuration_details processing receipt_email review setup_future_usage shipping source "
-            "statement_descriptor statement_descriptor_suffix transfer_data transfer_group"
-        ).split()
+    unsaid = nothing(
+        "application application_fee_amount automatic_payment_methods canceled_at cancellation_reason "
+        "last_payment_error latest_charge next_action on_behalf_of payment_method "
+        "payment_method_configuration_details processing receipt_email review setup_future_usage shipping source "
+        "statement_descriptor statement_descriptor_suffix transfer_data transfer_group"
     )
     return {
         "id": intent_id,
@@ -235,16 +234,14 @@ def _intent(account: Account, invoice: Json) -> Json:
 
 
 def _charge(account: Account, intent: Json, method: Json) -> Json:
-    charge_id, card = new_id("ch"), method["card"]
-    unsaid = dict.fromkeys(
-        (
-            "application application_fee application_fee_amount balance_transaction failure_balance_transaction "
-            "failure_code failure_message on_behalf_of radar_options receipt_email receipt_number review shipping source "
-            "source_transfer statement_descriptor statement_descriptor_suffix transfer_data transfer_group"
-        ).split()
+    card = method["card"]
+    unsaid = nothing(
+        "application application_fee application_fee_amount balance_transaction failure_balance_transaction "
+        "failure_code failure_message on_behalf_of radar_options receipt_email receipt_number review shipping "
+        "source source_transfer statement_descriptor statement_descriptor_suffix transfer_data transfer_group"
     )
     return {
-        "id": charge_id,
+        "id": new_id("ch"),
         "object": "charge",
         "amount": intent["amount"],
         "amount_captured": intent["amount"],
@@ -268,10 +265,8 @@ def _charge(account: Account, intent: Json, method: Json) -> Json:
             "type": "card",
             "card": {name: card[name] for name in ("brand", "country", "exp_month", "exp_year", "funding", "last4")},
         },
-        "receipt_url": f"{account.base_url}/receipt/{charge_id}",
+        "receipt_url": None,
         "refunded": False,
         "status": "succeeded",
         **unsaid,
     }
-
-

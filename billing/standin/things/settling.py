@@ -20,7 +20,9 @@ def endpoints() -> list[Endpoint]:
     """Return the addresses that settle invoices."""
     one = "/v1/invoices/{}"
     return [
-        Endpoint("POST", f"{one}/finalize", "invoices.finalize", "InvoiceFinalizeInvoiceParams", finalize, "auto_advance"),
+        Endpoint(
+            "POST", f"{one}/finalize", "invoices.finalize", "InvoiceFinalizeInvoiceParams", finalize, "auto_advance"
+        ),
         Endpoint(
             "POST",
             f"{one}/pay",
@@ -52,9 +54,9 @@ def finalize(account: Account, params: Params, invoice_id: str) -> Json:
     invoice |= drafts.addressed(account, customer)
     invoice |= drafts.amounts(account, invoice)
     invoice = account.change(invoice, _numbered(account, invoice, customer), "invoice.finalized", "invoice.updated")
-    _set_balance(account, customer, invoice["ending_balance"])
+    set_balance(account, customer, invoice["ending_balance"])
     if invoice["amount_due"] == 0:
-        return _paid(account, invoice)
+        return settle(account, invoice)
     payments.begin(account, invoice)
     if invoice["auto_advance"] and invoice["collection_method"] == "charge_automatically":
         invoice = account.change(invoice, {"next_payment_attempt": account.now()})
@@ -100,7 +102,7 @@ def pay(account: Account, params: Params, invoice_id: str) -> Json:
         raise invalid(message, code="invoice_already_paid" if invoice["status"] == "paid" else "")
     if params.get("paid_out_of_band"):
         _cancel_payment(account, invoice)
-        return _paid(account, invoice | {"amount_paid_off_stripe": invoice["amount_remaining"]})
+        return settle(account, invoice | {"amount_paid_off_stripe": invoice["amount_remaining"]})
     return collect(account, invoice, params.get("payment_method"))
 
 
@@ -124,7 +126,7 @@ def collect(
     paid = {"status": "paid", "amount_paid": invoice["amount_remaining"]}
     paid["status_transitions"] = {"canceled_at": None, "paid_at": account.now()}
     account.change(payment, paid, "invoice_payment.paid")
-    return _paid(account, invoice)
+    return settle(account, invoice)
 
 
 def _method(account: Account, invoice: Json, method_id: str | None) -> Json:
@@ -157,7 +159,8 @@ def _failed(account: Account, invoice: Json, error: ApiError, *, automatic: bool
     _set_delinquent(account, invoice["customer"], late=True)
 
 
-def _paid(account: Account, invoice: Json) -> Json:
+def settle(account: Account, invoice: Json) -> Json:
+    """Return an invoice paid, whatever is left of it."""
     remaining = invoice["amount_remaining"]
     changes = {
         "status": "paid",
@@ -178,7 +181,7 @@ def void(account: Account, _: Params, invoice_id: str) -> Json:
     """Annul an invoice that isn't paid; what it took from the customer's balance is given back."""
     invoice = _ending(account, invoice_id, ("open", "uncollectible"), "voided")
     customer = account.store.get("customer", invoice["customer"])
-    _set_balance(account, customer, customer["balance"] + invoice["starting_balance"] - invoice["ending_balance"])
+    set_balance(account, customer, customer["balance"] + invoice["starting_balance"] - invoice["ending_balance"])
     _cancel_payment(account, invoice)
     changes = {
         "status": "void",
@@ -246,16 +249,28 @@ def _cancel_payment(account: Account, invoice: Json) -> None:
     payment = payments.payment_of(account, invoice["id"])
     if payment is None or payment["status"] != "open":
         return
-    payments.cancel(
-        account, account.store.get("payment_intent", payment["payment"]["payment_intent"]), "void_invoice"
-    )
+    payments.cancel(account, account.store.get("payment_intent", payment["payment"]["payment_intent"]), "void_invoice")
     account.change(
         payment,
         {"status": "canceled", "status_transitions": {"canceled_at": account.now(), "paid_at": None}},
     )
 
 
-def _set_balance(account: Account, customer: Json, balance: int) -> None:
+def ask_for(account: Account, invoice: Json) -> None:
+    """Have an open invoice's payment ask for what is left of it; nothing left: it is canceled."""
+    payment = payments.payment_of(account, invoice["id"])
+    if payment is None or payment["status"] != "open":
+        return
+    if invoice["amount_remaining"] == 0:
+        _cancel_payment(account, invoice)
+        return
+    intent = account.store.get("payment_intent", payment["payment"]["payment_intent"])
+    account.change(intent, {"amount": invoice["amount_remaining"]})
+    account.change(payment, {"amount_requested": invoice["amount_remaining"]})
+
+
+def set_balance(account: Account, customer: Json, balance: int) -> None:
+    """Change a customer's balance, if it does."""
     if customer["balance"] != balance:
         account.change(customer, {"balance": balance}, "customer.updated")
 
@@ -264,5 +279,3 @@ def _set_delinquent(account: Account, customer_id: str, *, late: bool) -> None:
     customer = account.store.get("customer", customer_id)
     if customer["delinquent"] != late:
         account.change(customer, {"delinquent": late}, "customer.updated")
-
-

@@ -57,7 +57,9 @@ def create(account: Account, params: Params) -> Json:
         if name not in params:
             raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
     if not {"currency", "payment_method_types"} & set(params):
-        raise invalid("In mode setup, give currency or payment_method_types.", code="parameter_missing", param="currency")
+        raise invalid(
+            "In mode setup, give currency or payment_method_types.", code="parameter_missing", param="currency"
+        )
     customer = customers.living(account, params["customer"])
     row = _session(account, params, customer)
     intent = _intent(account, params, str(customer["id"]))
@@ -168,7 +170,9 @@ def _intent(account: Account, params: Params, customer_id: str) -> Json:
         "on_behalf_of": None,
         "payment_method": None,
         "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"mandate_options": None, "network": None, "request_three_d_secure": "automatic"}},
+        "payment_method_options": {
+            "card": {"mandate_options": None, "network": None, "request_three_d_secure": "automatic"}
+        },
         "payment_method_types": params.get("payment_method_types", ["card"]),
         "single_use_mandate": None,
         "status": "requires_payment_method",
@@ -216,7 +220,7 @@ def expire(account: Account, _: Params, session_id: str) -> Json:
     """End an open session."""
     row = account.store.get("checkout.session", session_id)
     if row["status"] != "open":
-        message = f"Only Checkout Sessions with a status in [\"open\"] can be expired. This one is {row['status']}."
+        message = f'Only Checkout Sessions with a status in ["open"] can be expired. This one is {row["status"]}.'
         raise invalid(message, param="session")
     return lapse(account, row)
 

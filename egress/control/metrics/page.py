@@ -8,6 +8,7 @@ from threading import Lock
 import redis
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound
+from django.utils.module_loading import import_string
 from django.views.decorators.http import require_GET
 
 from egress.wire.exposition import CONTENT_TYPE, PLAIN, Distribution, Page, Values, render
@@ -66,7 +67,13 @@ def page() -> Page:
         table.REDIS: {PLAIN: int(counts is not None)},
         table.QUEUE: _queue(),
         **counted(counts or {}),
+        **higher_rooms(),
     }
+
+
+def higher_rooms() -> Page:
+    """Return what the rooms above show: `METRICS_PAGES` names their functions."""
+    return {metric: values for path in settings.METRICS_PAGES for metric, values in import_string(path)().items()}
 
 
 def counted(counts: Counts) -> Page:

@@ -14,6 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from billing import metrics as billing
 from egress.control import clock, installation
 from egress.control.agents import calls as agents
 from egress.control.errors import ClusterInvalid
@@ -105,7 +106,7 @@ def test_it_shows_its_own_metrics_and_no_others(fleet: Fleet, counting: str) -> 
     fleet.bring_up()
     tallies.task_ended("sweep", 0.02, failed=False)
     tallies.provider_answered("ok", 4_990, 5_000)
-    scrape().is_exactly(METRICS)
+    scrape().is_exactly((*METRICS, *billing.METRICS))
 
 
 def test_a_pair_that_works_is_counted_as_such(fleet: Fleet) -> None:
@@ -267,7 +268,7 @@ def test_a_redis_that_is_away_costs_counts_only(fleet: Fleet, settings: Settings
     tallies.provider_answered("ok", 1, 2)
     fleet.bring_up()
     shown = scrape()
-    shown.is_exactly(METRICS)
+    shown.is_exactly((*METRICS, *billing.METRICS))
     assert shown.value("sluicegate_redis_up") == 0
     assert shown.value("sluicegate_assignments", status="active") == 1
 

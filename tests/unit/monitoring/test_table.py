@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from billing import metrics as billing
+from billing.collecting import concerns as money
 from egress.control import attention
 from egress.control.metrics import table
 from egress.gateway import metrics as gateway
@@ -23,7 +25,7 @@ SAMPLE = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 RULE_TESTS = sorted((ROOT / "deploy" / "prometheus" / "tests").glob("*.yml"))
 DASHBOARD = ROOT / "deploy" / "grafana" / "sluicegate.json"
 RUNBOOKS = {path.stem: path.read_text() for path in (ROOT / "docs" / "runbooks").glob("*.md")}
-SHOWN = (("control plane", table.METRICS), ("node", node.METRICS), ("gateway", gateway.METRICS))
+SHOWN = (("control plane", (*table.METRICS, *billing.METRICS)), ("node", node.METRICS), ("gateway", gateway.METRICS))
 ALL = [metric for _, metrics in SHOWN for metric in metrics]
 LABELS = {metric.name: set(metric.labels) for metric in ALL}
 ALARMS: dict[str, dict[str, Any]] = {
@@ -101,6 +103,10 @@ def _concerns() -> list[attention.Concern]:
         *attention.stray_concerns(),
         *attention.installation_concerns(),
         *attention.event_concerns(),
+        *money.refusal_concerns(),
+        *money.invoice_concerns(),
+        *money.movement_concerns(),
+        *money.event_concerns(),
     ]
 
 

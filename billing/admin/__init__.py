@@ -1,0 +1,5 @@
+"""The operators' pages of billing."""
+
+from . import collecting
+
+__all__ = ["collecting"]

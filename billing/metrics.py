@@ -1,0 +1,57 @@
+"""Billing's part of the metrics page: a handful of queries for any number of rows, and no customers' names."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Min, QuerySet
+
+from billing.collecting import concerns
+from billing.models import Invoice, InvoiceStatus, Movement, Refusal, WebhookEvent
+from egress.control import clock
+from egress.control.attention import Concern
+from egress.wire.exposition import PLAIN, Metric, Page, Values
+
+INVOICES = Metric("sluicegate_invoices", "gauge", "Statements that are to be paid, by how far that got.", ("status",))
+CONCERNS = Metric(
+    "sluicegate_billing_of_concern",
+    "gauge",
+    "Rows of billing that the admin's filters of these names list.",
+    ("concern",),
+)
+STALLED = Metric(
+    "sluicegate_collecting_stalled_seconds",
+    "gauge",
+    "How long the oldest statement or webhook has waited that Stripe couldn't be asked about; 0 when none has.",
+)
+METRICS = (INVOICES, CONCERNS, STALLED)
+
+_UNMADE = (InvoiceStatus.WAITING, InvoiceStatus.DRAFT)
+
+
+def page() -> Page:
+    """Return what the database says."""
+    counts = dict(Invoice.objects.order_by().values_list("status").annotate(Count("pk")))
+    waiting = Invoice.objects.filter(status__in=_UNMADE, due_at__isnull=False)
+    unread = WebhookEvent.objects.filter(done_at=None, due_at__isnull=False)
+    oldest = [_oldest(waiting, "created_at"), _oldest(unread, "received_at")]
+    since = min((at for at in oldest if at), default=None)
+    return {
+        INVOICES: {(status,): counts.get(status, 0) for status in InvoiceStatus.values},
+        CONCERNS: {
+            **_concerned(Refusal.objects.all(), concerns.refusal_concerns()),
+            **_concerned(Invoice.objects.all(), concerns.invoice_concerns()),
+            **_concerned(Movement.objects.all(), concerns.movement_concerns()),
+            **_concerned(WebhookEvent.objects.all(), concerns.event_concerns()),
+        },
+        STALLED: {PLAIN: max(0.0, (clock.unmoved() - since).total_seconds()) if since else 0},
+    }
+
+
+def _oldest(rows: QuerySet[Any], field: str) -> datetime | None:
+    oldest: datetime | None = rows.aggregate(oldest=Min(field))["oldest"]
+    return oldest
+
+
+def _concerned(rows: QuerySet[Any], wanted: tuple[Concern, ...]) -> Values:
+    counts = rows.aggregate(**{concern.key: Count("pk", filter=concern.where) for concern in wanted})
+    return {(key,): count for key, count in counts.items()}
