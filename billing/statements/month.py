@@ -12,7 +12,7 @@ from portal.accounts.models import Team
 
 from .draft import Draft, credits_in_hand, draft_of
 from .reading import Reading, read
-from .usage import Used, mark
+from .usage import UNMARKED, Used
 
 #: What is billed while it is wished for.
 IN_USE = frozenset({AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE})
@@ -47,14 +47,14 @@ class Outlook:
 def outlook(team: Team, now: datetime, currency: str = "") -> Outlook:
     """Return what `month_to_date` and `forecast` say, in few more queries than one of them takes.
 
-    `currency` is the team's, for who knows it already.
+    `currency` is the team's, for who knows it already. The draft isn't marked: no statement is made of it.
     """
     currency = currency or currency_of(team)
     reading = read(team, months.month_of(now), currency)
-    at, in_hand = mark(), credits_in_hand(team, currency, reading.month)
-    draft = draft_of(team, reading, currency, at=at, in_hand=in_hand)
+    in_hand = credits_in_hand(team, currency, reading.month)
+    draft = draft_of(team, reading, currency, at=UNMARKED, in_hand=in_hand)
     _go_on(reading, now)
-    expected = draft_of(team, reading, currency, at=at, in_hand=in_hand)
+    expected = draft_of(team, reading, currency, at=UNMARKED, in_hand=in_hand)
     return Outlook(draft=draft, forecast_cents=expected.total_cents, assignments=reading.assignments)
 
 

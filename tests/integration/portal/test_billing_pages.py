@@ -19,13 +19,15 @@ from tests.integration.billing.statements.rows import go_to
 from tests.integration.portal import billing_rows as made
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
 Clients = Callable[[str], Client]
 OK, FOUND, FORBIDDEN, NOT_FOUND, CONFLICT = 200, 302, 403, 404, 409
 WHO = ("owner", "member", "viewer", "outsider", "anonymous")
 PAGES = ("overview", "statements", "payment", "details", "limits", "exports")
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-MOST_QUERIES = 15
+#: Two fewer than what is asked for: with a ledger of traffic there are two more.
+MOST_QUERIES = 13
 
 
 @pytest.fixture(autouse=True)
@@ -166,11 +168,8 @@ def test_a_month_without_a_price_is_an_answer_not_a_failure(
     assert b"there is no price in its team&#x27;s currency" in response.content
 
 
-@pytest.mark.parametrize("collects", [False, True])
-def test_a_thousand_apps_cost_no_more_queries(
-    client_of: Clients, crew: rows.Crew, settings: Settings, *, collects: bool
-) -> None:
-    settings.STRIPE_SECRET_KEY = "sk_test_pages" if collects else ""
+def test_a_thousand_apps_cost_no_more_queries(client_of: Clients, crew: rows.Crew, settings: Settings) -> None:
+    settings.STRIPE_SECRET_KEY = "sk_test_pages"
     apps = App.objects.bulk_create(
         App(team=crew.team, cluster=crew.cluster, name=f"app-{n}", namespace=f"app-{n}") for n in range(1000)
     )
@@ -184,16 +183,15 @@ def test_a_thousand_apps_cost_no_more_queries(
         for slot in (0, 1)
     )
     made.account(crew.team, budget_cents=1, spend_limit_cents=1)
-    if collects:
-        made.invoice(made.statement(crew.team, date(2026, 5, 1), []), "open", failed_at=clock.now(), due_cents=5)
+    made.invoice(made.statement(crew.team, date(2026, 5, 1), []), "open", failed_at=clock.now(), due_cents=5)
     client = client_of("owner")
-    with CaptureQueriesContext(
-        connection,
-    ) as captured:
+    # The first page of all makes the installation's row.
+    client.get(url("limits"))
+    with CaptureQueriesContext(connection) as captured:
         body = client.get(url("overview")).content.decode()
     assert "Page 1 of 20" in body
     assert body.count("/billing/apps/") == 50
-    assert len(captured) <= MOST_QUERIES, [query["sql"][:200] for query in captured]
+    assert len(captured) <= MOST_QUERIES, "\n".join(query["sql"][:400] for query in captured)
     # Each hour of a slot is rounded alone: 2 hours are 4 cents a slot.
     assert "$80.00" in body
     with CaptureQueriesContext(connection) as captured:
@@ -393,6 +391,5 @@ def test_without_stripe_pages_say_that_no_payments_are_taken(client_of: Clients,
 
 def test_months_to_export_are_those_since_the_first_usage(client_of: Clients, used: Assignment) -> None:
     made.used(used, JUNE - 40 * DAY, 1)
-    body = client_of("owner").get(url("exports")).content.decode()
-    assert body.index('value="2026-06"') < body.index('value="2026-05"') < body.index('value="2026-04"')
-    assert 'value="2026-03"' not in body
+    response = client_of("owner").get(url("exports"))
+    assert [f"{month:%Y-%m}" for month in response.context["months"]] == ["2026-06", "2026-05", "2026-04"]
