@@ -5,6 +5,7 @@ from celery import shared_task
 from . import notices
 from .collecting import closing, inbox, invoicing, reminding
 from .exports import months as exporting
+from .guards import budgets
 from .metering import close as hours
 from .statements import close as months
 
@@ -57,3 +58,9 @@ def handle_event(event_id: int) -> None:
 def export_months() -> None:
     """Write finished months to the export folder: every hour."""
     exporting.export_months()
+
+
+@shared_task
+def look_at_budgets() -> None:
+    """Tell who reached a part of their budget: every few minutes."""
+    budgets.look()

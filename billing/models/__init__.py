@@ -2,6 +2,7 @@
 
 from .accounts import BillingAccount
 from .append_only import AppendOnlyError
+from .budgets import BudgetLook
 from .closing import MonthClose, StatementProblem
 from .collecting import Dunning, Invoice, InvoiceStatus, Movement, MovementKind, Refusal, WebhookEvent
 from .exports import MonthExport
@@ -14,6 +15,7 @@ from .statements import Statement, StatementLine
 __all__ = [
     "AppendOnlyError",
     "BillingAccount",
+    "BudgetLook",
     "Credit",
     "Dunning",
     "Invoice",

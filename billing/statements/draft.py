@@ -57,9 +57,11 @@ def drafts(team: Team, month: date, corrected: Iterable[date] = ()) -> list[Draf
     raise LedgerBusy
 
 
-def draft_of(team: Team, reading: Reading, currency: str) -> Draft:
-    """Return what a month as it was read costs, without corrections of earlier ones."""
-    return _settled(team, reading.month, currency, reading.lines(), reading.assignments, mark())
+def draft_of(
+    team: Team, reading: Reading, currency: str, *, at: Mark | None = None, in_hand: Sequence[InHand] | None = None
+) -> Draft:
+    """Return what a month as it was read costs, without corrections of earlier ones; what isn't given is read."""
+    return _settled(team, reading.month, currency, reading.lines(), reading.assignments, at or mark(), in_hand)
 
 
 def _drafts(team: Team, month: date, corrected: Iterable[date], at: Mark) -> list[Draft]:
@@ -103,14 +105,22 @@ def credits_in_hand(team: Team, currency: str, month: date) -> list[InHand]:
 
 
 def _settled(
-    team: Team, month: date, currency: str, lines: Sequence[Line], assignments: Mapping[UUID, Assignment], at: Mark
+    team: Team,
+    month: date,
+    currency: str,
+    lines: Sequence[Line],
+    assignments: Mapping[UUID, Assignment],
+    at: Mark,
+    in_hand: Sequence[InHand] | None = None,
 ) -> Draft:
     """Pay from credits what is charged; what a month gives back is kept as a credit, so that none is below zero."""
     charged = sum(line.cents for line in lines)
     if charged < 0:
         settled = [credit_line(month, -charged, None, GIVEN_BACK)]
     else:
-        settled = drawn(month, charged, credits_in_hand(team, currency, month) if charged else [], currency)
+        if in_hand is None:
+            in_hand = credits_in_hand(team, currency, month) if charged else []
+        settled = drawn(month, charged, in_hand, currency)
     every = [*lines, *settled]
     rows = [_row(number, line, assignments) for number, line in enumerate(every, 1)]
     total = sum(line.cents for line in every)

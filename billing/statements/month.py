@@ -1,15 +1,18 @@
 """What a team's month costs so far, and by its end if nothing changes."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from billing.rating import months
 from billing.rating.prices import currency_of
-from egress.control.models import SLOTS, AssignmentStatus, Wish
+from egress.control.models import SLOTS, Assignment, AssignmentStatus, Wish
 from portal.accounts.models import Team
 
-from .draft import Draft, draft_of
+from .draft import Draft, credits_in_hand, draft_of
 from .reading import Reading, read
-from .usage import Used
+from .usage import UNMARKED, Used
 
 #: What is billed while it is wished for.
 IN_USE = frozenset({AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE})
@@ -30,6 +33,29 @@ def forecast(team: Team, now: datetime) -> int:
     reading = read(team, months.month_of(now), currency)
     _go_on(reading, now)
     return draft_of(team, reading, currency).total_cents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """A month as it is now, where it leads, and the team's assignments by their ids: all from one reading."""
+
+    draft: Draft
+    forecast_cents: int
+    assignments: Mapping[UUID, Assignment]
+
+
+def outlook(team: Team, now: datetime, currency: str = "") -> Outlook:
+    """Return what `month_to_date` and `forecast` say, in few more queries than one of them takes.
+
+    `currency` is the team's, for who knows it already. The draft isn't marked: no statement is made of it.
+    """
+    currency = currency or currency_of(team)
+    reading = read(team, months.month_of(now), currency)
+    in_hand = credits_in_hand(team, currency, reading.month)
+    draft = draft_of(team, reading, currency, at=UNMARKED, in_hand=in_hand)
+    _go_on(reading, now)
+    expected = draft_of(team, reading, currency, at=UNMARKED, in_hand=in_hand)
+    return Outlook(draft=draft, forecast_cents=expected.total_cents, assignments=reading.assignments)
 
 
 def _go_on(reading: Reading, now: datetime) -> None:

@@ -49,6 +49,10 @@ class Mark(NamedTuple):
     traffic: int
 
 
+#: Of what is only looked at.
+UNMARKED = Mark(0, 0)
+
+
 @dataclass(slots=True)
 class Used:
     """What one slot used, period by period."""

@@ -18,6 +18,7 @@ from portal.accounts.models import ApiToken, Membership, Role, User, token_hash
 from . import clock, distribution, events
 from .agents import credentials
 from .errors import (
+    AdmissionRefused,
     ClusterInUse,
     ClusterInvalid,
     NodeGone,
@@ -88,22 +89,28 @@ def egress_enable(*, app: App, actor: Actor) -> Assignment:
     `EGRESS_ADMISSION` raises. Nothing is written then.
     """
     _require(app, actor)
-    admitted = False
     for _ in range(ENABLE_ATTEMPTS):
         present = current_assignment(app)
         if present is not None:
             if present.wish == Wish.ENABLED:
                 return present
             raise StillDisabling
-        if not admitted:
-            _ask_policies(app, actor)
-            admitted = True
         try:
             return _begin(app, actor)
         except IntegrityError:
             # Another request took the pair number, or enabled the same app: look again.
             continue
     raise TransitionConflict(f"too many apps are being enabled at once in {app.cluster}: try again")
+
+
+def enable_refusal(*, app: App, actor: Actor) -> AdmissionRefused | None:
+    """Return what a policy would say if `actor` enabled `app` now; None: nothing against it. Writes nothing."""
+    try:
+        with transaction.atomic():
+            _ask_policies(app, actor)
+    except AdmissionRefused as refusal:
+        return refusal
+    return None
 
 
 def egress_disable(*, app: App, actor: Actor) -> Assignment | None:
@@ -259,6 +266,7 @@ def _require(app: App, actor: Actor) -> None:
 
 
 def _ask_policies(app: App, actor: Actor) -> None:
+    """Ask in the transaction that would enable: what a policy locks, to count it, stays as it is until then."""
     for path in settings.EGRESS_ADMISSION:
         import_string(path)(app=app, actor=actor)
 
@@ -288,6 +296,7 @@ def _refuse_while_in_use(cluster: Cluster, names: Collection[str]) -> None:
 
 def _begin(app: App, actor: Actor) -> Assignment:
     with transaction.atomic():
+        _ask_policies(app, actor)
         # Locks the row against others who begin, and against route changes: pair numbers are given out one by one.
         Cluster.objects.select_for_update(no_key=True).get(pk=app.cluster_id)
         if find_for(app.pk):

@@ -2,13 +2,16 @@
 
 from django.urls import re_path
 
-from . import exports, operators, views
+from . import billing, exports, operators, views
 
 app_name = "api"
 urlpatterns = [
     re_path(r"^apps/?$", views.AppList.as_view(), name="apps"),
     re_path(r"^apps/(?P<app_id>[^/]+)/?$", views.app, name="app"),
     re_path(r"^apps/(?P<app_id>[^/]+)/egress/?$", views.egress, name="egress"),
+    re_path(r"^billing/?$", billing.month, name="billing"),
+    re_path(r"^billing/statements/?$", billing.StatementList.as_view(), name="billing-statements"),
+    re_path(r"^billing/statements/(?P<statement_id>[^/]+)/?$", billing.statement, name="billing-statement"),
     re_path(r"^operator/gateways/(?P<gateway_id>[^/]+)/?$", operators.gateway, name="operator-gateway"),
     re_path(
         rf"^operator/gateways/(?P<gateway_id>[^/]+)/(?P<verb>{'|'.join(operators.GATEWAY_VERBS)})/?$",

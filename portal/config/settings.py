@@ -213,6 +213,8 @@ SPECTACULAR_SETTINGS = {
         "RolloutStatus": "egress.control.models_rollouts.RolloutStatus",
         "RolloutTurn": "egress.control.models_rollouts.ItemState",
         "OnOutage": "egress.control.models_told.OnOutage",
+        "InvoiceStatus": "billing.models.InvoiceStatus",
+        "StatementLineKind": "billing.models.StatementLine.Kind",
         "ConditionType": "portal.api.serializers.CONDITION_TYPES",
         "ConditionStatus": "portal.api.serializers.CONDITION_STATUSES",
     },
@@ -248,6 +250,7 @@ CELERY_BEAT_SCHEDULE = {
     "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
+    "look_at_budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
     "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
     "export": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
@@ -343,6 +346,18 @@ if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
     )
 #: Statements are made so long after the month's end, for events that come late.
 BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
+#: AdmissionRefused. They are asked inside the transaction that enables, so they lock what they count and call nobody.
+EGRESS_ADMISSION: list[str] = [
+    "billing.guards.policies.payment_method",
+    "billing.guards.policies.quota",
+    "billing.guards.policies.spend_limit",
+]
+#: Refuse to enable until the team's payment method is known; never without Stripe.
+BILLING_PAYMENT_METHOD_NEEDED = env.bool("BILLING_PAYMENT_METHOD_NEEDED", True)
+#: So many apps of a team may have dedicated egress at once; 0 is no limit. The lower one holds, where Stripe collects,
+#: until a team's first payment: with stolen cards somebody would make servers. An account's own quota comes first.
+BILLING_QUOTA = _bounded("BILLING_QUOTA", 100, 0, 1_000_000)
+BILLING_QUOTA_BEFORE_PAYMENT = _bounded("BILLING_QUOTA_BEFORE_PAYMENT", 3, 1, 1_000_000)
 #: Stripe's secret key, and the secret of its webhook endpoint, /stripe/webhook/; without a key nothing is collected.
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", "")
 STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
@@ -365,6 +380,17 @@ BILLING_ISSUER = env.str("BILLING_ISSUER", "Sluicegate")
 #: Where finished months are written to as files; "" writes none. And as which files: format:grain.
 BILLING_EXPORT_DIR = env.str("BILLING_EXPORT_DIR", "")
 BILLING_EXPORT_FILES = env.list("BILLING_EXPORT_FILES", default=["csv:day", "jsonl:day", "focus:day"])
+#: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
+#: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
+BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")
+BILLING_PRICE_PER_SLOT_HOUR = env.str("BILLING_PRICE_PER_SLOT_HOUR", "0.01860119")
+BILLING_CAP_HOURS = _bounded("BILLING_CAP_HOURS", 672, 1, 744)
+if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
+    raise ImproperlyConfigured(
+        f"BILLING_PRICE_PER_SLOT_HOUR is {BILLING_PRICE_PER_SLOT_HOUR!r}: it may be 0 to 999999.99999999."
+    )
+#: Statements are made so long after the month's end, for events that come late.
+BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

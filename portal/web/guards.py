@@ -15,11 +15,13 @@ from django.utils.cache import patch_cache_control
 from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
-from egress.control.errors import AppUnknown, EgressError
+from egress.control.errors import AdmissionRefused, AppUnknown, EgressError
 from egress.control.models import App
 from egress.control.selectors import app_for
 from egress.control.services import may_switch
 from portal.accounts.models import User
+
+from .refusals import shown
 
 
 class PageRequest(HttpRequest):
@@ -64,6 +66,9 @@ def of_app(view: type_of_view) -> Callable[..., HttpResponseBase]:
             raise Http404 from error
         try:
             return view(request, app)
+        except AdmissionRefused as refusal:
+            context = {"app": app, "refusal": shown(refusal, app)}
+            return render(request, "web/refused.html", context, status=refusal.http_status)
         except EgressError as error:
             context = {"app": app, "message": str(error)}
             return render(request, f"{error.http_status}.html", context, status=error.http_status)

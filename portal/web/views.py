@@ -18,6 +18,7 @@ from .forms import DisableForm, OutageForm
 from .guards import PageRequest, logged_in, may_change, of_app
 from .page import app_page
 from .pricing import current_price
+from .refusals import against_enabling
 from .rows import teams_of
 
 APPS_PER_PAGE = 50
@@ -60,7 +61,8 @@ def enable(request: PageRequest, app: App) -> HttpResponse:
         messages.info(request, "Dedicated egress of this app is not off, so there is nothing to enable.")
         return redirect("web:app", app.pk)
     template = "web/_enable.html" if request.htmx else "web/enable.html"
-    return render(request, template, {"section": "apps", "app": app, "price": current_price(app)})
+    refusal = against_enabling(app, request.user)
+    return render(request, template, {"section": "apps", "app": app, "price": current_price(app), "refusal": refusal})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

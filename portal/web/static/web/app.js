@@ -57,9 +57,9 @@
     if (dialog && !dialog.open) dialog.showModal();
   });
 
-  // A click twice is one wish.
+  // A click twice is one wish; but a download leaves the page there, for another.
   document.addEventListener("submit", (event) => {
-    for (const button of event.target.querySelectorAll("button:not([type=button])")) {
+    for (const button of event.target.querySelectorAll("button:not([type=button]):not([data-again])")) {
       window.setTimeout(() => {
         button.disabled = true;
       }, 0);

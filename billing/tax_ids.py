@@ -1,0 +1,26 @@
+"""Kinds of tax ids that can be given, by Stripe's names for them."""
+
+TAX_ID_KINDS = {
+    "eu_vat": "EU VAT number",
+    "gb_vat": "United Kingdom VAT number",
+    "ch_vat": "Switzerland VAT number",
+    "li_vat": "Liechtenstein VAT number",
+    "no_vat": "Norway VAT number",
+    "is_vat": "Iceland VAT number",
+    "us_ein": "United States EIN",
+    "ca_gst_hst": "Canada GST/HST number",
+    "ca_bn": "Canada business number",
+    "au_abn": "Australia ABN",
+    "nz_gst": "New Zealand GST number",
+    "in_gst": "India GST number",
+    "jp_trn": "Japan registration number",
+    "kr_brn": "South Korea BRN",
+    "sg_gst": "Singapore GST number",
+    "br_cnpj": "Brazil CNPJ",
+    "mx_rfc": "Mexico RFC",
+    "za_vat": "South Africa VAT number",
+    "ae_trn": "United Arab Emirates TRN",
+    "il_vat": "Israel VAT number",
+    "tr_tin": "Türkiye tax number",
+    "ua_vat": "Ukraine VAT number",
+}
