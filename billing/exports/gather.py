@@ -3,12 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from importlib import import_module
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
 from billing.models import Statement, UsageRecord
+from billing.statements.month import month_to_date
 from egress.control import clock
 from portal.accounts.models import Team
 
@@ -75,5 +75,5 @@ def _billed(selection: Selection) -> Exists:
 
 def _estimate(team: Team, selection: Selection, at: datetime) -> Bill:
     """Return what the team would owe for the month by what is known at `at`."""
-    draft = import_module("billing.statements.month").month_to_date(team, at)
+    draft = month_to_date(team, at)
     return Bill(team=team, currency=draft.currency, begin=selection.begin, end=selection.end, lines=tuple(draft.lines))

@@ -250,9 +250,9 @@ CELERY_BEAT_SCHEDULE = {
     "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
-    "look_at_budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
-    "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
-    "export": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
+    "look-at-budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
+    "forget-events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
+    "export-months": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
@@ -332,9 +332,6 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("MAIL_FROM", "Sluicegate <sluicegate
 PORTAL_URL = env.str("SLUICEGATE_PORTAL_URL", "http://localhost:8000").rstrip("/")
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
-#: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
-#: AdmissionRefused.
-EGRESS_ADMISSION: list[str] = []
 #: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
 #: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
 BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")
@@ -346,6 +343,7 @@ if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
     )
 #: Statements are made so long after the month's end, for events that come late.
 BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
+#: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
 #: AdmissionRefused. They are asked inside the transaction that enables, so they lock what they count and call nobody.
 EGRESS_ADMISSION: list[str] = [
     "billing.guards.policies.payment_method",
@@ -380,17 +378,6 @@ BILLING_ISSUER = env.str("BILLING_ISSUER", "Sluicegate")
 #: Where finished months are written to as files; "" writes none. And as which files: format:grain.
 BILLING_EXPORT_DIR = env.str("BILLING_EXPORT_DIR", "")
 BILLING_EXPORT_FILES = env.list("BILLING_EXPORT_FILES", default=["csv:day", "jsonl:day", "focus:day"])
-#: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
-#: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
-BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")
-BILLING_PRICE_PER_SLOT_HOUR = env.str("BILLING_PRICE_PER_SLOT_HOUR", "0.01860119")
-BILLING_CAP_HOURS = _bounded("BILLING_CAP_HOURS", 672, 1, 744)
-if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
-    raise ImproperlyConfigured(
-        f"BILLING_PRICE_PER_SLOT_HOUR is {BILLING_PRICE_PER_SLOT_HOUR!r}: it may be 0 to 999999.99999999."
-    )
-#: Statements are made so long after the month's end, for events that come late.
-BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: Why no packets are steered in this installation, a demo on a machine that lacks something; "" where they are.
 SIMULATED = env.str("SLUICEGATE_SIMULATED", "")
 #: A running lab's control socket; "" where there is none.

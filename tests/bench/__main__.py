@@ -1,8 +1,8 @@
 """Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
 
 `main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents, `reliability`
-what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing, `exports` a month of usage hour by
-hour.
+what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing, `exports` a month of
+usage hour by hour.
 """
 
 import argparse

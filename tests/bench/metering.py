@@ -140,7 +140,7 @@ def _tell_of_outages(begin: datetime) -> None:
             moved_at=at,
             assignment_id=assignment,
             gateway_id=gateway if back else None,
-        )  # fmt: skip
+        )
         for node in Node.objects.all()
         for number, (assignment, gateway) in enumerate(pairs)
         for back, at in enumerate((begin + timedelta(minutes=10), begin + timedelta(minutes=15)))
