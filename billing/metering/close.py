@@ -30,8 +30,8 @@ ROWS_IN_ONE_GO: Final = 20_000
 def close_hours(until: datetime | None = None, *, seconds: float = float("inf")) -> int:
     """Correct what late facts concern, and close the hours that ended before `until`; returns how many.
 
-    None: up to now. It goes on for about `seconds`, and is called again for what is left. Nothing is closed while the
-    installation stands still.
+    None: up to now. It ends with the step during which `seconds` pass, and is called again for what is left. Nothing is
+    closed while the installation stands still.
     """
     if installation.why_still():
         return 0
@@ -43,8 +43,10 @@ def close_hours(until: datetime | None = None, *, seconds: float = float("inf"))
         meter = _meter()
         late.note(meter)
         late.correct(meter, ends_at=began + seconds / 2)
-        while meter.closed_until < limit and monotonic() < began + seconds:
+        while meter.closed_until < limit:
             closed += _close(meter, limit)
+            if monotonic() > began + seconds:
+                break
     except Overtaken:
         log.info("another worker closes hours: left to it")
     return closed

@@ -93,15 +93,18 @@ def _due(since: datetime, reason: str) -> datetime:
 
 
 def correct(meter: Meter, *, ends_at: float = float("inf")) -> None:
-    """Look again at the hours that are due for it, until `ends_at` of the monotonic clock. Raises Overtaken."""
+    """Look again at the hours that are due for it; at some at least, then until `ends_at`. Raises Overtaken.
+
+    `ends_at` is a time of the monotonic clock.
+    """
     due = Recheck.objects.filter(due_at__lte=clock.unmoved()).order_by("since", "pk")
     for since, group in groupby(list(due[:_RECHECKS_AT_ONCE]), key=attrgetter("since")):
         several = list(group)
         hours = max(1, (meter.closed_until - max(since, earliest())) // HOUR)
         for some in _parts(several, max(1, HOURS_AT_ONCE // hours)):
+            _correct(meter, some, since)
             if monotonic() > ends_at:
                 return
-            _correct(meter, some, since)
 
 
 def earliest() -> datetime:

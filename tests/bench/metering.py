@@ -1,6 +1,6 @@
 """Measure how long closing an hour takes for 10,000 gateways, on SQLite and on PostgreSQL.
 
-Each engine has a process of its own, in which the hours are closed by the task's own function, one call an hour. The
+Each engine has a process of its own, in which the hours are closed one call an hour. The
 tables are filled as a fleet leaves them: most events are other ones than metering's. Then both gateways of all
 apps are out for some minutes, which all nodes tell late, so that every app's hours are looked at again.
 """
@@ -73,7 +73,7 @@ def close_hours_of(gateways: int) -> dict[str, Any]:
     took = []
     for number in range(HOURS):
         began = time.perf_counter()
-        closed = close.close_hours(begin + timedelta(hours=number + 1), seconds=20)
+        closed = close.close_hours(begin + timedelta(hours=number + 1))
         took.append(round(time.perf_counter() - began, 3))
         if closed != 1:
             raise RuntimeError(f"closed {closed} hours instead of one")

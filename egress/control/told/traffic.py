@@ -34,9 +34,12 @@ def advanced(counter: Counter, boot_id: str, reading: int) -> tuple[Counter, int
 
 
 def count(gateway: Gateway, boot_id: str, reading: int) -> None:
-    """Add what is new in `reading` to the present hour, in the transaction of the report that brought it."""
-    # Locks the row: of two reports at once, the second sees what the first added.
-    row = Gateway.objects.select_for_update(no_key=True).filter(pk=gateway.pk)
+    """Add what is new in `reading` to the present hour, in the transaction of the report that brought it.
+
+    That has written the gateway's row already, which locks it: of two reports at once, the second reads here what the
+    first added.
+    """
+    row = Gateway.objects.filter(pk=gateway.pk)
     present = Counter(*row.values_list("counted_boot_id", "counted_bytes", "counted_boot_id_before").get())
     counter, fresh = advanced(present, boot_id, reading)
     if counter == present:

@@ -64,15 +64,18 @@ def test_what_comes_late_for_a_released_assignment_counts(close_until: Hours) ->
     assert ledger(assignment) == {"09": (2400, 0)}
 
 
-def test_events_that_were_there_at_the_close_are_not_looked_at_again(close_until: Hours) -> None:
+def test_events_that_were_there_at_the_close_are_not_looked_at_again(
+    close_until: Hours, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assignment = make_assignment()
     begin_use(assignment, at("09:00"))
     close_until(at("12:00"))
     end_use(assignment, at("12:30"))
+    # What is noted stays noted.
+    monkeypatch.setattr(late, "_correct", lambda *_: None)
     for _ in range(2):
         Meter.objects.update(marked_at=clock.unmoved() - late.SETTLE)
-        # Without time for anything but to note what came late.
-        close.close_hours(at("12:00"), seconds=0)
+        close.close_hours(at("12:00"))
         assert not Recheck.objects.exists(), "an event of an hour that wasn't closed when it was seen isn't late"
     close_until(at("14:00"))
     assert set(UsageRecord.objects.values_list("sequence", flat=True)) == {0}
@@ -201,16 +204,22 @@ def test_what_is_too_old_to_be_told_anew_is_left_to_an_operator(close_until: Hou
     assert "2026-03-01 10:00" in told.reason
 
 
-def test_a_run_without_time_leaves_what_is_late_to_the_next(db: None) -> None:
-    assignment = make_assignment()
-    begin_use(assignment, at("10:00"))
+def test_a_run_without_time_takes_one_step_of_each_kind_and_leaves_the_rest(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late, "HOURS_AT_ONCE", 1)
+    monkeypatch.setattr(close, "ROWS_IN_ONE_GO", 1)
+    assignments = [make_assignment(), make_assignment()]
+    for assignment in assignments:
+        begin_use(assignment, at("10:05"))
     close.close_hours(at("12:00"))
-    tell(assignment, at("10:30"), "egress.disable")
-    for _ in range(2):
+    for assignment in assignments:
+        tell(assignment, at("10:35"), "egress.disable")
+    left = []
+    for _ in range(4):
         Meter.objects.update(marked_at=clock.unmoved() - late.SETTLE)
-        close.close_hours(at("13:00"), seconds=0)
-    assert Recheck.objects.count() == 1
-    assert ledger(assignment) == {"10": (3600, 0), "11": (3600, 0)}
-    close.close_hours(at("13:00"))
-    assert ledger(assignment) == {"10": (1800, 0)}
-    assert Meter.objects.get().closed_until == at("13:00")
+        close.close_hours(at("14:00"), seconds=0)
+        left.append((Recheck.objects.count(), Meter.objects.get().closed_until))
+    assert left == [(0, at("13:00")), (1, at("14:00")), (0, at("14:00")), (0, at("14:00"))]
+    for assignment in assignments:
+        assert ledger(assignment) == {"10": (1800, 0)}
