@@ -244,7 +244,7 @@ CELERY_BEAT_SCHEDULE = {
     "mail": {"task": "egress.control.tasks.mail", "schedule": 5.0, "options": {"expires": 10}},
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
-    "close_months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
+    "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
