@@ -149,7 +149,7 @@ def test_nothing_is_stated_while_hours_are_not_metered(assignment: Assignment, m
     book(assignment, JANUARY, 10)
     asked: list[Any] = []
 
-    def behind(until: Any, seconds: float) -> bool:
+    def behind(until: Any, _seconds: float) -> bool:
         asked.append(until)
         return False
 
