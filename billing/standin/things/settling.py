@@ -26,7 +26,7 @@ def endpoints() -> list[Endpoint]:
             "invoices.pay",
             "InvoicePayParams",
             pay,
-            "off_session paid_out_of_band payment_method",
+            "paid_out_of_band payment_method",
         ),
         Endpoint("POST", f"{one}/void", "invoices.void", "InvoiceVoidInvoiceParams", void),
         Endpoint("POST", f"{one}/send", "invoices.send", "InvoiceSendInvoiceParams", send),
