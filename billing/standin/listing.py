@@ -1,6 +1,6 @@
 """Lists and their pages, and what of an object is shown on demand (`expand`)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -53,6 +53,19 @@ def page_of(
     found = list(islice((row for row in rows if _created(row, params) and keep(row)), limit + 1))
     shown = found[:limit]
     return listed(shown[::-1] if before else shown, url, has_more=len(found) > limit)
+
+
+def slice_of(rows: Sequence[Json], params: Params, url: str) -> Json:
+    """Return the page that `params` ask for of rows that are all at hand."""
+    names, limit = [row["id"] for row in rows], limit_of(params)
+    for name in ("starting_after", "ending_before"):
+        if name in params and params[name] not in names:
+            raise invalid(f"No such row: '{params[name][:100]}'", code="resource_missing", param=name)
+    if "ending_before" in params:
+        end = names.index(params["ending_before"])
+        return listed(rows[max(0, end - limit) : end], url, has_more=end > limit)
+    begin = names.index(params["starting_after"]) + 1 if "starting_after" in params else 0
+    return listed(rows[begin : begin + limit], url, has_more=len(rows) > begin + limit)
 
 
 def listed(rows: Iterable[Json], url: str, *, has_more: bool = False) -> Json:

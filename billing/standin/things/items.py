@@ -5,7 +5,7 @@ from typing import Any
 
 from billing.standin.account import Account, Params
 from billing.standin.errors import invalid
-from billing.standin.listing import limit_of, listed, page_of
+from billing.standin.listing import page_of, slice_of
 from billing.standin.store import Json, new_id
 
 from . import customers, drafts
@@ -130,17 +130,7 @@ def list_all(account: Account, params: Params) -> Json:
 def list_lines(account: Account, params: Params, invoice_id: str) -> Json:
     """List an invoice's lines in the order in which they were added."""
     invoice = account.store.get("invoice", invoice_id)
-    lines = lines_of(account, invoice)
-    names = [line["id"] for line in lines]
-    for name in ("starting_after", "ending_before"):
-        if name in params and params[name] not in names:
-            raise invalid(f"No such line item: '{params[name]}'", code="resource_missing", param=name)
-    limit, url = limit_of(params), f"/v1/invoices/{invoice_id}/lines"
-    if "ending_before" in params:
-        end = names.index(params["ending_before"])
-        return listed(lines[max(0, end - limit) : end], url, has_more=end > limit)
-    begin = names.index(params["starting_after"]) + 1 if "starting_after" in params else 0
-    return listed(lines[begin : begin + limit], url, has_more=len(lines) > begin + limit)
+    return slice_of(lines_of(account, invoice), params, f"/v1/invoices/{invoice_id}/lines")
 
 
 def lines_of(account: Account, invoice: Json) -> list[Json]:

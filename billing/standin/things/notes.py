@@ -7,7 +7,7 @@ from typing import Any
 
 from billing.standin.account import Account, Params
 from billing.standin.errors import invalid
-from billing.standin.listing import listed, page_of
+from billing.standin.listing import listed, page_of, slice_of
 from billing.standin.store import Json, new_id
 from billing.standin.sums import Totals, percent_of, totals, without_tax
 
@@ -31,7 +31,7 @@ def endpoints() -> list[Endpoint]:
         Endpoint("GET", one, "credit_notes.retrieve", "CreditNoteRetrieveParams", retrieve),
         Endpoint("POST", one, "credit_notes.update", "CreditNoteUpdateParams", update, "memo metadata"),
         Endpoint("POST", f"{one}/void", "credit_notes.void", "CreditNoteVoidCreditNoteParams", void),
-        Endpoint("GET", lines, "credit_notes.lines.list", "CreditNoteLineItemListParams", list_lines, "limit"),
+        Endpoint("GET", lines, "credit_notes.lines.list", "CreditNoteLineItemListParams", list_lines, PAGING),
     ]
 
 
@@ -108,9 +108,10 @@ def list_all(account: Account, params: Params) -> Json:
     )
 
 
-def list_lines(account: Account, _: Params, note_id: str) -> Json:
-    """List a credit note's lines, all of them."""
-    return dict(account.store.get("credit_note", note_id)["lines"])
+def list_lines(account: Account, params: Params, note_id: str) -> Json:
+    """List a credit note's lines."""
+    lines = account.store.get("credit_note", note_id)["lines"]
+    return slice_of(lines["data"], params, lines["url"])
 
 
 def _credited(account: Account, invoice: Json, params: Params) -> _Credited:

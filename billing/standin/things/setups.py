@@ -44,7 +44,9 @@ def endpoints() -> list[Endpoint]:
             f"{PAGING} created customer payment_method",
         ),
         Endpoint("GET", intent, "setup_intents.retrieve", "SetupIntentRetrieveParams", retrieve_intent),
-        Endpoint("POST", f"{intent}/cancel", "setup_intents.cancel", "SetupIntentCancelParams", cancel),
+        Endpoint(
+            "POST", f"{intent}/cancel", "setup_intents.cancel", "SetupIntentCancelParams", cancel, "cancellation_reason"
+        ),
     ]
 
 

@@ -231,3 +231,24 @@ def test_a_card_may_be_saved_and_declined_later(standin: StandIn, client: stripe
     client.v1.invoices.finalize_invoice(invoice.id)
     with pytest.raises(stripe.CardError):
         client.v1.invoices.pay(invoice.id, {"payment_method": method})
+
+
+def test_sessions_and_set_ups_are_listed_and_given_up(client: stripe.StripeClient) -> None:
+    customer = client.v1.customers.create().id
+    first, second = set_up(client, customer), set_up(client, customer)
+    client.v1.checkout.sessions.expire(first.id)
+    sessions = client.v1.checkout.sessions.list({"customer": customer, "status": "open"})
+    assert [row.id for row in sessions.data] == [second.id]
+    given_up = client.v1.setup_intents.cancel(second.setup_intent, {"cancellation_reason": "requested_by_customer"})
+    assert (given_up.status, given_up.cancellation_reason) == ("canceled", "requested_by_customer")
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        client.v1.setup_intents.cancel(second.setup_intent)
+    assert refusal.value.code == "setup_intent_unexpected_state"
+    assert {row.status for row in client.v1.setup_intents.list({"customer": customer}).data} == {"canceled"}
+
+
+def test_a_payment_method_keeps_what_is_noted_on_it(client: stripe.StripeClient) -> None:
+    card = customer_with_card(client).invoice_settings.default_payment_method
+    client.v1.payment_methods.update(card, {"metadata": {"a": "b"}, "billing_details": {"name": "Ada"}})
+    found = client.v1.payment_methods.retrieve(card)
+    assert (found.metadata.to_dict(), found.billing_details.name) == ({"a": "b"}, "Ada")  # type: ignore[union-attr]

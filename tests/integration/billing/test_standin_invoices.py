@@ -472,3 +472,21 @@ def test_a_dispute_may_be_accepted(standin: StandIn, client: stripe.StripeClient
     client.v1.invoices.pay(invoice.id)
     dispute = standin.control("POST", "disputes", invoice=invoice.id)["id"]
     assert client.v1.disputes.close(dispute).status == "lost"
+
+
+def test_what_was_given_back_is_listed_and_noted(standin: StandIn, client: stripe.StripeClient, customer: Any) -> None:
+    invoice = draft(client, customer.id, 2_000)
+    client.v1.invoices.pay(invoice.id)
+    charge = paid_charge(client, invoice.id)
+    note = client.v1.credit_notes.create({"invoice": invoice.id, "amount": 300, "refund_amount": 300})
+    (refund,) = client.v1.refunds.list({"charge": charge.id}).data
+    assert client.v1.refunds.update(refund.id, {"metadata": {"a": "b"}}).metadata.to_dict() == {"a": "b"}  # type: ignore[union-attr]
+    assert client.v1.credit_notes.update(note.id, {"memo": "Sorry"}).memo == "Sorry"
+    assert [row.id for row in client.v1.credit_notes.list({"invoice": invoice.id}).data] == [note.id]
+    assert [row.amount for row in client.v1.credit_notes.line_items.list(note.id).data] == [300]
+    dispute = standin.control("POST", "disputes", charge=charge.id)["id"]
+    assert [row.id for row in client.v1.disputes.list({"charge": charge.id}).data] == [dispute]
+    (item,) = client.v1.invoice_items.list({"invoice": invoice.id, "created": {"gte": 1}}).data
+    assert client.v1.invoice_items.retrieve(item.id).amount == 2_000
+    payment = client.v1.invoice_payments.list({"invoice": invoice.id}).data[0]
+    assert client.v1.invoice_payments.retrieve(payment.id).status == "paid"

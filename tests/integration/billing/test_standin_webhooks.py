@@ -158,6 +158,20 @@ def test_an_endpoint_gets_what_it_asked_for_with_its_own_secret(client: stripe.S
         client.v1.webhook_endpoints.delete(made.id)
 
 
+def test_an_endpoint_that_is_switched_off_gets_nothing(hook: Receiver, client: stripe.StripeClient) -> None:
+    with receiver() as other:
+        made = client.v1.webhook_endpoints.create({"url": other.url, "enabled_events": ["*"]})
+        other.secret = str(made.secret)
+        client.v1.webhook_endpoints.update(made.id, {"disabled": True})
+        make(client, "unheard")
+        client.v1.webhook_endpoints.update(made.id, {"disabled": False, "enabled_events": ["customer.created"]})
+        make(client, "heard")
+        eventually(lambda: seen(other) == ["heard"])
+        eventually(lambda: seen(hook) == ["unheard", "heard"])
+        assert made.id in [row.id for row in client.v1.webhook_endpoints.list().data]
+        client.v1.webhook_endpoints.delete(made.id)
+
+
 def test_nothing_is_delivered_beyond_this_machine(client: stripe.StripeClient) -> None:
     for url in ("http://192.0.2.1/x", "https://127.0.0.1/x", "http://example.com/"):
         with pytest.raises(stripe.InvalidRequestError) as refusal:

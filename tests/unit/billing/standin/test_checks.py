@@ -1,4 +1,6 @@
 import importlib
+import inspect
+import sys
 from typing import Any
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from billing.standin.app import endpoints
 from billing.standin.checks import check
 from billing.standin.errors import ApiError
-from billing.standin.things.endpoint import Endpoint
+from billing.standin.things.endpoint import PAGING, Endpoint
 
 
 def refusal(params: str, form: dict[str, Any]) -> ApiError:
@@ -72,6 +74,13 @@ def test_an_endpoint_takes_only_what_stripe_python_sends(endpoint: Endpoint) -> 
     known = getattr(importlib.import_module(module), name).__annotations__
     assert set(endpoint.takes.split()) <= set(known)
     assert set(known) >= {"expand"} or "expand" not in endpoint.takes
+
+
+@pytest.mark.parametrize("endpoint", endpoints(), ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
+def test_an_endpoint_reads_what_it_takes(endpoint: Endpoint) -> None:
+    shared = {*PAGING.split(), "created", "metadata"}
+    source = inspect.getsource(sys.modules[endpoint.handle.__module__])
+    assert [name for name in endpoint.takes.split() if name not in shared and f'"{name}"' not in source] == []
 
 
 def test_what_stripe_takes_and_the_stand_in_does_not_is_refused_and_not_ignored() -> None:
