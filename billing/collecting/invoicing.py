@@ -35,8 +35,8 @@ CLAIM: Final = timedelta(minutes=2)
 #: After a try that failed, doubled with each: half a minute up to an hour. So many are more than a week.
 PAUSE, LONGEST_PAUSE, MAX_ATTEMPTS = timedelta(seconds=30), timedelta(hours=1), 200
 BATCH: Final = 200
-#: A run ends after so long, and after so many steps on one invoice; the next goes on.
-RUN_SECONDS: Final = 20.0
+#: A run begins with no invoice after so long, and leaves one after so long or so many steps; the next goes on.
+RUN_SECONDS, INVOICE_SECONDS = 10.0, 8.0
 MAX_STEPS: Final = 12
 
 
@@ -151,7 +151,7 @@ class _Work:
         if self.invoice.total_cents < 0:
             self._credit(customer)
             return None
-        ends_at = monotonic() + RUN_SECONDS
+        ends_at = monotonic() + INVOICE_SECONDS
         for _ in range(MAX_STEPS):
             seen = self._see(customer)
             items = calls.items_of(seen.id) if seen and seen.status == "draft" else []

@@ -6,6 +6,7 @@ or a notice under a key, so a look twice does nothing twice.
 
 import logging
 from datetime import datetime
+from time import monotonic
 from typing import Any, Final
 
 from django.conf import settings
@@ -26,6 +27,8 @@ from .refusals import refuse
 log = logging.getLogger(__name__)
 
 BATCH: Final = 500
+#: A run begins with no account after so long; the next goes on.
+RUN_SECONDS: Final = 10.0
 
 
 def policy() -> Policy:
@@ -44,7 +47,11 @@ def look() -> None:
     if installation.why_still():
         return
     _begin()
-    for dunning in Dunning.objects.filter(ended_at=None).select_related("account__team").order_by("began_at")[:BATCH]:
+    ends_at = monotonic() + RUN_SECONDS
+    open_ones = Dunning.objects.filter(ended_at=None).select_related("account__team")
+    for dunning in list(open_ones.order_by("began_at")[:BATCH]):
+        if monotonic() > ends_at:
+            return
         _look_at(dunning)
 
 

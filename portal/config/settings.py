@@ -245,6 +245,7 @@ CELERY_BEAT_SCHEDULE = {
     "forget": {"task": "egress.control.tasks.forget", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
+    "handle_events": {"task": "billing.tasks.handle_events", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
 }
