@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from billing.models import BillingAccount, Dunning, Invoice, InvoiceStatus, Notice, NoticeMail
+from billing.models import BillingAccount, Dunning, Invoice, InvoiceStatus, Notice, NoticeMail, Refusal
 from billing.notices import notify
 from egress.control import clock, installation
 from egress.control.models import App, Assignment, AssignmentStatus
@@ -134,8 +134,18 @@ def _note_warning(dunning: Dunning) -> None:
         dunning.warned_at = clock.now()
         _mine(dunning).update(warned_at=dunning.warned_at)
     elif not mails.filter(due_at__isnull=False).exists():
-        message = f"{dunning.account}: nobody can be warned by mail that egress is about to be disabled, so it isn't."
-        refuse(step=f"dunning.warn {dunning.pk}", code="not_delivered", message=message, account=dunning.account)
+        _say_unwarned(dunning)
+
+
+def _say_unwarned(dunning: Dunning) -> None:
+    step = f"dunning.warn {dunning.pk}"
+    # Once: whatever was decided about it, there is nothing new to decide.
+    if not Refusal.objects.filter(step=step).exists():
+        message = (
+            f"{dunning.account}: nobody can be warned by mail that egress is about to be disabled, so it isn't. Mend"
+            " the owners' addresses; what is to be done about this debt is a person's decision."
+        )
+        refuse(step=step, code="not_delivered", message=message, account=dunning.account)
 
 
 def _disable(dunning: Dunning, owed: list[Invoice], held_until: datetime | None) -> None:

@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 
 from billing.models import BillingAccount, Invoice, Statement
+from egress.control import installation
 from tests.integration.control.processes import database_url
 
 from .killable import Done, Worker
@@ -46,6 +47,8 @@ def worker(stripe_side: StripeSide) -> Iterator[Worker]:
 
 
 def statement_of_a_new_team() -> Statement:
+    # Makes its row in a new database.
+    installation.why_still()
     team = make_payer(name="Example", tax_ids=[{"type": "eu_vat", "value": "DE123456789"}])
     return make_statement(team, 1250, 730, -80, month=date(2026, 10, 1))
 
