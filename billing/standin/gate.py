@@ -25,6 +25,7 @@ BODY_TIMEOUT_SECONDS = 30
 HANG_SECONDS = 600
 DROP_TIMEOUT_SECONDS = 10
 KEY_PREFIX = "sk_test_"
+FORM = "application/x-www-form-urlencoded"
 REFUSED_CODE = "customer_tax_location_invalid"
 logger = logging.getLogger(__name__)
 
@@ -124,13 +125,11 @@ class Gate:
         try:
             with account.store.transaction():
                 answer = self._tried(call)
-                failed = fault is not None and fault.kind == "failed"
-                if fault is not None and failed:
-                    error = server_error(fault.status)
-                    answer = Answer(error.status, error.body(call.request_id), call.request_id)
-                if call.key and not (failed and fault is not None and fault.forgotten):
-                    print_ = fingerprint(call.params)
-                    self._answers.keep(call.key, call.address, print_, account.now(), answer)
+                failure = fault if fault and fault.kind == "failed" else None
+                if failure:
+                    answer = _refused(server_error(failure.status), call)
+                if call.key and not (failure and failure.forgotten):
+                    self._answers.keep(call.key, call.address, fingerprint(call.params), account.now(), answer)
         finally:
             account.origin = Origin()
         account.deliveries.wake()
@@ -144,8 +143,12 @@ class Gate:
                     self._account, made, call.params.get("expand", []), shown.on_demand(self._account)
                 )
         except ApiError as error:
-            return Answer(error.status, error.body(call.request_id), call.request_id)
+            return _refused(error, call)
         return Answer(HTTPStatus.OK, body, call.request_id)
+
+
+def _refused(error: ApiError, call: Call) -> Answer:
+    return Answer(error.status, error.body(call.request_id), call.request_id)
 
 
 def _call(endpoint: Endpoint, request: Request, text: str, request_id: str) -> Call:
@@ -154,12 +157,8 @@ def _call(endpoint: Endpoint, request: Request, text: str, request_id: str) -> C
     if version != API_VERSION:
         raise invalid(f"Invalid Stripe API version: {version[:100]}. This stand-in speaks {API_VERSION} only.")
     in_body = request.method == "POST"
-    if (
-        in_body
-        and text
-        and request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded"
-    ):
-        raise invalid("Invalid request: send parameters as application/x-www-form-urlencoded.")
+    if in_body and text and request.headers.get("content-type", "").partition(";")[0] != FORM:
+        raise invalid(f"Invalid request: send parameters as {FORM}.")
     params = checks.check(endpoint.params, form.decode(text if in_body else request.url.query))
     endpoint.refuse_beyond(params)
     key = request.headers.get("idempotency-key", "") if in_body else ""

@@ -1,7 +1,5 @@
 """What ends an invoice: finalized, paid, void, uncollectible; and what happens by itself when its time has come."""
 
-from collections.abc import Mapping
-
 from billing.standin.account import Account, Params
 from billing.standin.errors import ApiError, invalid
 from billing.standin.store import Json
@@ -13,7 +11,6 @@ from .endpoint import Endpoint
 DAY_SECONDS = 86_400
 #: After which days a charge that failed by itself is tried again.
 RETRY_DAYS = (3, 5, 7)
-_ALREADY: Mapping[str, str] = {"paid": "Invoice is already paid"}
 
 
 def endpoints() -> list[Endpoint]:
@@ -69,8 +66,8 @@ def finalize(account: Account, params: Params, invoice_id: str) -> Json:
 def _numbered(account: Account, invoice: Json, customer: Json) -> Json:
     amount, balance = due(invoice["total"], customer["balance"])
     sequence, now = customer["next_invoice_sequence"], account.now()
-    account.store.save(customer | {"next_invoice_sequence": sequence + 1, "currency": invoice["currency"]})
-    customer["next_invoice_sequence"], customer["currency"] = sequence + 1, invoice["currency"]
+    customer |= {"next_invoice_sequence": sequence + 1, "currency": invoice["currency"]}
+    account.store.save(customer)
     hosted = f"{account.base_url}/invoice/{invoice['id']}"
     return {
         "status": "open",
@@ -97,11 +94,12 @@ def pay(account: Account, params: Params, invoice_id: str) -> Json:
         invoice = finalize(account, {}, invoice_id)
         if invoice["status"] == "paid":
             return invoice
-    if invoice["status"] not in ("open", "uncollectible"):
-        message = _ALREADY.get(invoice["status"], f"Invoice is {invoice['status']}: it can't be paid.")
-        raise invalid(message, code="invoice_already_paid" if invoice["status"] == "paid" else "")
+    if invoice["status"] == "paid":
+        raise invalid("Invoice is already paid", code="invoice_already_paid")
+    if invoice["status"] == "void":
+        raise invalid("Invoice is void: it can't be paid.", code="invoice_not_editable")
     if params.get("paid_out_of_band"):
-        _cancel_payment(account, invoice)
+        _cancel_payment(account, invoice, "automatic")
         return settle(account, invoice | {"amount_paid_off_stripe": invoice["amount_remaining"]})
     return collect(account, invoice, _method(account, invoice, params.get("payment_method")))
 
@@ -176,7 +174,7 @@ def void(account: Account, _: Params, invoice_id: str) -> Json:
     invoice = _ending(account, invoice_id, ("open", "uncollectible"), "voided")
     customer = account.store.get("customer", invoice["customer"])
     set_balance(account, customer, customer["balance"] + invoice["starting_balance"] - invoice["ending_balance"])
-    _cancel_payment(account, invoice)
+    _cancel_payment(account, invoice, "void_invoice")
     changes = {
         "status": "void",
         "amount_remaining": 0,
@@ -251,11 +249,11 @@ def _ending(account: Account, invoice_id: str, allowed: tuple[str, ...], words: 
     return invoice
 
 
-def _cancel_payment(account: Account, invoice: Json) -> None:
+def _cancel_payment(account: Account, invoice: Json, reason: str) -> None:
     payment = payments.payment_of(account, invoice["id"])
     if payment is None or payment["status"] != "open":
         return
-    payments.cancel(account, account.store.get("payment_intent", payment["payment"]["payment_intent"]), "void_invoice")
+    payments.cancel(account, account.store.get("payment_intent", payment["payment"]["payment_intent"]), reason)
     account.change(
         payment,
         {"status": "canceled", "status_transitions": {"canceled_at": account.now(), "paid_at": None}},
@@ -268,7 +266,7 @@ def ask_for(account: Account, invoice: Json) -> None:
     if payment is None or payment["status"] != "open":
         return
     if invoice["amount_remaining"] == 0:
-        _cancel_payment(account, invoice)
+        _cancel_payment(account, invoice, "automatic")
         return
     intent = account.store.get("payment_intent", payment["payment"]["payment_intent"])
     account.change(intent, {"amount": invoice["amount_remaining"]})

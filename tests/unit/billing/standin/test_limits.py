@@ -1,3 +1,5 @@
+import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +7,7 @@ import pytest
 
 from billing.standin import store as store_module
 from billing.standin.account import Account
+from billing.standin.app import _ended
 from billing.standin.clock import MAX_OFFSET_SECONDS, Clock
 from billing.standin.deliveries import Deliveries
 from billing.standin.errors import ApiError
@@ -78,3 +81,24 @@ def test_metadata_is_merged() -> None:
     assert metadata({"metadata": {"b": "", "c": "3"}}, before) == {"a": "1", "c": "3"}
     assert metadata({"metadata": ""}, before) == {}
     assert metadata({}, before) == {"a": "1", "b": "2"}
+
+
+def test_the_process_ends_with_the_job_that_must_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+
+    async def run(*, fails: bool) -> None:
+        job = asyncio.ensure_future(_fail() if fails else asyncio.sleep(60))
+        job.add_done_callback(_ended)
+        await asyncio.sleep(0)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+
+    asyncio.run(run(fails=False))
+    assert raised == []
+    asyncio.run(run(fails=True))
+    assert raised == [signal.SIGTERM]
+
+
+async def _fail() -> None:
+    raise RuntimeError("broken")
