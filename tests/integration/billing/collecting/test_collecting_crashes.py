@@ -90,6 +90,7 @@ def test_killed_after_each_point_it_ends_in_one_invoice(stripe_side: StripeSide,
     kill_at_each(worker, stripe_side, "after")
 
 
+@pytest.mark.full
 def test_dying_again_and_again_it_ends_in_one_invoice(stripe_side: StripeSide, worker: Worker) -> None:
     statement = statement_of_a_new_team()
     for _ in range(3 * len(POINTS)):
