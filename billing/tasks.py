@@ -29,8 +29,7 @@ def close_months() -> None:
 
 @shared_task
 def collect() -> None:
-    """Bring statements to Stripe, and deal with what it sent: every minute."""
-    inbox.sweep()
+    """Bring statements to Stripe, and settle what was closed: every minute."""
     invoicing.sweep()
     closing.sweep()
 
@@ -46,6 +45,12 @@ def remind() -> None:
 def forget_events() -> None:
     """Delete what Stripe sent long ago: every hour."""
     inbox.forget()
+
+
+@shared_task
+def handle_events() -> None:
+    """Deal with what Stripe sent and no worker was told of, or could deal with then: every minute."""
+    inbox.sweep()
 
 
 @shared_task

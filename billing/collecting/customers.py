@@ -42,13 +42,12 @@ def details_change(team: Team, **fields: Any) -> BillingAccount:
     for name, value in fields.items():
         setattr(account, name, value)
     account.full_clean()
-    told_digest = _digest(account)
-    if account.stripe_customer and told_digest != account.told_digest:
+    if account.stripe_customer and _digest(account) != account.told_digest:
+        # Until all is told: what Stripe took of it before it refused the rest is set back when it is next told.
+        BillingAccount.objects.filter(pk=account.pk).update(told_digest="")
         _describe(account)
-    else:
-        told_digest = account.told_digest
-    BillingAccount.objects.filter(pk=account.pk).update(**fields, told_digest=told_digest)
-    account.told_digest = told_digest
+        account.told_digest = _digest(account)
+    BillingAccount.objects.filter(pk=account.pk).update(**fields, told_digest=account.told_digest)
     return account
 
 

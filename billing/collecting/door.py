@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from stripe import StripeClient, StripeError
 
 #: To connect, and between two bytes of an answer. A worker's task may last 40 s.
-CONNECT_SECONDS: Final = 5.0
-READ_SECONDS: Final = 15.0
+CONNECT_SECONDS: Final = 3.0
+READ_SECONDS: Final = 12.0
 #: Stripe's own tolerance for signatures, against replay.
 TOLERANCE_SECONDS: Final = 300
 MAX_MESSAGE_CHARACTERS: Final = 1_000

@@ -17,6 +17,7 @@ from . import calls, customers, mirror, paying
 from .door import is_set_up, verified
 from .errors import Gone, Refused, SignatureRefused, StripeUnavailable
 from .events import AboutCustomer, AboutInvoice, AboutPayment, concern_of
+from .pauses import MAX_ATTEMPTS, pause_after
 from .refusals import refuse
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ TASK: Final = "billing.tasks.handle_event"
 HINT_EXPIRES_SECONDS: Final = 60
 #: How long a worker has an event; longer than a task may run.
 CLAIM: Final = timedelta(minutes=2)
-PAUSE, LONGEST_PAUSE, MAX_ATTEMPTS = timedelta(seconds=30), timedelta(hours=1), 200
 BATCH: Final = 500
 RUN_SECONDS: Final = 15.0
 #: Deleted in one run; the next goes on.
@@ -86,7 +86,7 @@ def handle(event_id: int) -> None:
         _stop(event, error.reason or error.code, str(error), error.request_id)
         return
     except StripeUnavailable as error:
-        pause = min(PAUSE * 2 ** min(event.attempts - 1, 10), LONGEST_PAUSE)
+        pause = pause_after(event.attempts, asked_seconds=error.after_seconds)
         mine.update(due_at=clock.unmoved() + pause, outcome=str(error)[:200])
         raise
     mine.update(due_at=None, outcome=outcome, done_at=clock.unmoved())

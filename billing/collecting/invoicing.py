@@ -24,6 +24,7 @@ from egress.control import clock, installation
 from . import calls, customers, mirror
 from .door import is_set_up
 from .errors import Gone, Refused, StripeUnavailable
+from .pauses import MAX_ATTEMPTS, pause_after
 from .plan import Add, Create, Describe, Finalize, Follow, Stop, Wanted, items_of, next_step
 from .refusals import refuse
 from .seen import SeenInvoice
@@ -32,11 +33,9 @@ log = logging.getLogger(__name__)
 
 #: How long a worker has an invoice; longer than a task may run.
 CLAIM: Final = timedelta(minutes=2)
-#: After a try that failed, doubled with each: half a minute up to an hour. So many are more than a week.
-PAUSE, LONGEST_PAUSE, MAX_ATTEMPTS = timedelta(seconds=30), timedelta(hours=1), 200
 BATCH: Final = 200
-#: A run ends after so long, and after so many steps on one invoice; the next goes on.
-RUN_SECONDS: Final = 20.0
+#: A run begins with no invoice after so long, and leaves one after so long or so many steps; the next goes on.
+RUN_SECONDS, INVOICE_SECONDS = 10.0, 8.0
 MAX_STEPS: Final = 12
 
 
@@ -151,7 +150,7 @@ class _Work:
         if self.invoice.total_cents < 0:
             self._credit(customer)
             return None
-        ends_at = monotonic() + RUN_SECONDS
+        ends_at = monotonic() + INVOICE_SECONDS
         for _ in range(MAX_STEPS):
             seen = self._see(customer)
             items = calls.items_of(seen.id) if seen and seen.status == "draft" else []
@@ -191,10 +190,8 @@ class _Work:
 
     def postpone(self, code: str, message: str, *, after_seconds: float = 0, new_keys: bool = False) -> None:
         """Try again later."""
-        doubled = min(self.invoice.attempts - 1, 10)
-        pause = max(min(PAUSE * 2**doubled, LONGEST_PAUSE), timedelta(seconds=after_seconds))
         generation = self.invoice.generation + new_keys
-        due_at = clock.unmoved() + pause
+        due_at = clock.unmoved() + pause_after(self.invoice.attempts, asked_seconds=after_seconds)
         self.note(due_at=due_at, error_code=code, error_message=message, generation=generation)
 
     def _see(self, customer: str) -> SeenInvoice | None:

@@ -30,13 +30,15 @@ def refuse(
     account: BillingAccount | None = None,
 ) -> Refusal:
     """Put it on the list, in the transaction that stops it; what is on it already stays as it is."""
-    log.error("billing needs a person: %s: %s: %s", step, code, message)
     undecided: dict[str, Any] = {"invoice": invoice, "event": event, "decided_at": None}
     if not invoice and not event:
         undecided |= {"account": account, "step": step}
     words = {"step": step, "code": code, "message": message, "request_id": request_id}
     owner = invoice.account if invoice else account
-    return Refusal.objects.get_or_create(**undecided, defaults={**words, "account": owner})[0]
+    refusal, new = Refusal.objects.get_or_create(**undecided, defaults={**words, "account": owner})
+    if new:
+        log.error("billing needs a person: %s: %s: %s", step, code, message)
+    return refusal
 
 
 def retry(*, refusal: Refusal, actor: User, reason: str = "") -> None:

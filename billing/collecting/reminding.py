@@ -6,13 +6,14 @@ or a notice under a key, so a look twice does nothing twice.
 
 import logging
 from datetime import datetime
+from time import monotonic
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, Min, OuterRef, QuerySet
 
-from billing.models import BillingAccount, Dunning, Invoice, InvoiceStatus, Notice, NoticeMail
+from billing.models import BillingAccount, Dunning, Invoice, InvoiceStatus, Notice, NoticeMail, Refusal
 from billing.notices import notify
 from egress.control import clock, installation
 from egress.control.models import App, Assignment, AssignmentStatus
@@ -26,6 +27,8 @@ from .refusals import refuse
 log = logging.getLogger(__name__)
 
 BATCH: Final = 500
+#: A run begins with no account after so long; the next goes on.
+RUN_SECONDS: Final = 10.0
 
 
 def policy() -> Policy:
@@ -44,7 +47,11 @@ def look() -> None:
     if installation.why_still():
         return
     _begin()
-    for dunning in Dunning.objects.filter(ended_at=None).select_related("account__team").order_by("began_at")[:BATCH]:
+    ends_at = monotonic() + RUN_SECONDS
+    open_ones = Dunning.objects.filter(ended_at=None).select_related("account__team")
+    for dunning in list(open_ones.order_by("began_at")[:BATCH]):
+        if monotonic() > ends_at:
+            return
         _look_at(dunning)
 
 
@@ -127,8 +134,18 @@ def _note_warning(dunning: Dunning) -> None:
         dunning.warned_at = clock.now()
         _mine(dunning).update(warned_at=dunning.warned_at)
     elif not mails.filter(due_at__isnull=False).exists():
-        message = f"{dunning.account}: nobody can be warned by mail that egress is about to be disabled, so it isn't."
-        refuse(step=f"dunning.warn {dunning.pk}", code="not_delivered", message=message, account=dunning.account)
+        _say_unwarned(dunning)
+
+
+def _say_unwarned(dunning: Dunning) -> None:
+    step = f"dunning.warn {dunning.pk}"
+    # Once: whatever was decided about it, there is nothing new to decide.
+    if not Refusal.objects.filter(step=step).exists():
+        message = (
+            f"{dunning.account}: nobody can be warned by mail that egress is about to be disabled, so it isn't. Mend"
+            " the owners' addresses; what is to be done about this debt is a person's decision."
+        )
+        refuse(step=step, code="not_delivered", message=message, account=dunning.account)
 
 
 def _disable(dunning: Dunning, owed: list[Invoice], held_until: datetime | None) -> None:

@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 
 from billing.models import BillingAccount, Invoice, Statement
+from egress.control import installation
 from tests.integration.control.processes import database_url
 
 from .killable import Done, Worker
@@ -46,6 +47,8 @@ def worker(stripe_side: StripeSide) -> Iterator[Worker]:
 
 
 def statement_of_a_new_team() -> Statement:
+    # Makes its row in a new database.
+    installation.why_still()
     team = make_payer(name="Example", tax_ids=[{"type": "eu_vat", "value": "DE123456789"}])
     return make_statement(team, 1250, 730, -80, month=date(2026, 10, 1))
 
@@ -87,6 +90,7 @@ def test_killed_after_each_point_it_ends_in_one_invoice(stripe_side: StripeSide,
     kill_at_each(worker, stripe_side, "after")
 
 
+@pytest.mark.full
 def test_dying_again_and_again_it_ends_in_one_invoice(stripe_side: StripeSide, worker: Worker) -> None:
     statement = statement_of_a_new_team()
     for _ in range(3 * len(POINTS)):

@@ -11,6 +11,7 @@ from billing.collecting import (
     account_of,
     calls,
     collect,
+    customers,
     details_change,
     invoicing,
     mirror,
@@ -139,7 +140,12 @@ def test_details_that_stripe_refuses_are_not_kept(stripe_side: StripeSide) -> No
     with pytest.raises(Refused, match="Invalid value for eu_vat") as refused:
         details_change(team, name="After", tax_ids=[{"type": "eu_vat", "value": "DE1"}])
     assert refused.value.reason == "tax_id_invalid"
-    assert account_of(team).name == "Before"
+    account = account_of(team)
+    assert account.name == "Before"
+    # What Stripe took before it refused is set back before anything else is asked of it.
+    assert stripe_side.client.v1.customers.retrieve(account.stripe_customer).name == "After"
+    customers.known(account)
+    assert stripe_side.client.v1.customers.retrieve(account.stripe_customer).name == "Before"
     details_change(team, name="After", email="billing@example.com", po_number="PO-1")
     seen = stripe_side.client.v1.customers.retrieve(account_of(team).stripe_customer)
     assert (seen.name, seen.email) == ("After", "billing@example.com")

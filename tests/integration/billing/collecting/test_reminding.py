@@ -210,6 +210,7 @@ def test_what_is_enabled_while_it_owes_goes_too(fleet: Fleet, strict: Settings) 
     assert not Assignment.objects.filter(wish=Wish.ENABLED).exists()
 
 
+@pytest.mark.full
 @pytest.mark.django_db(transaction=True)
 def test_killed_at_each_point_it_disables_all_apps_and_tells_it_once(stripe_side: StripeSide, strict: Settings) -> None:
     invoice = failed_invoice(stripe_side)
