@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Max, Min, Q, QuerySet, Sum
+from django.db.models import Max, Min, QuerySet, Sum
 
 from billing.models import UsageRecord
 from billing.rating.facts import Period
@@ -27,6 +27,7 @@ from . import metered
 HOUR = timedelta(hours=1)
 HOUR_SECONDS = 3600
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_SECONDS, _BYTES = ("seconds", "outage_seconds"), ("sent_bytes",)
 Slot = tuple[UUID, int]
 
 
@@ -88,51 +89,42 @@ def stretches(periods: Sequence[Period]) -> list[Stretch]:
 
 
 def use_of(team: Team, periods: Sequence[Period]) -> dict[Slot, Used]:
-    """Return what each slot of `team` used in the month that `periods` make up: one query a ledger, few a cut hour."""
-    parts = stretches(periods)
+    """Return what each slot of `team` used in the month that `periods` make up.
+
+    One query a ledger and stretch: each of them takes its part of the index, which costs less than one with conditions.
+    """
     used: dict[Slot, Used] = defaultdict(lambda: Used([0] * len(periods), [0] * len(periods)))
-    by_part: dict[Slot, list[int]] = {}
-    for slot, first, last, outage, *seconds in _added_up(
-        UsageRecord.objects.all(), team, parts, "seconds", "outage_seconds"
-    ):
-        used[slot].outage_seconds = outage
-        used[slot].spans(first, last)
-        by_part[slot] = seconds
-    for number, part in enumerate(parts):
-        shares = _shares(part, periods, {slot: seconds[number] for slot, seconds in by_part.items() if seconds[number]})
-        for slot, counts in shares.items():
-            for period, count in zip(part.periods, counts, strict=True):
-                used[slot].seconds[period] += count
     traffic = metered.traffic_rows()
-    if traffic is not None:
-        for slot, first, last, _, *sent in _added_up(traffic, team, parts, "sent_bytes", "sent_bytes"):
+    for part in stretches(periods):
+        seconds: dict[Slot, int] = {}
+        for slot, first, last, count, outage in _added_up(UsageRecord.objects.all(), team, part, _SECONDS):
             used[slot].spans(first, last)
-            for part, count in zip(parts, sent, strict=True):
+            used[slot].outage_seconds += outage
+            seconds[slot] = count
+        for slot, shares in _shares(part, periods, seconds).items():
+            for period, count in zip(part.periods, shares, strict=True):
+                used[slot].seconds[period] += count
+        if traffic is not None:
+            for slot, first, last, sent in _added_up(traffic, team, part, _BYTES):
+                used[slot].spans(first, last)
                 # PostgreSQL adds big integers up to a decimal.
-                used[slot].traffic[part.periods[0]] += int(count)
+                used[slot].traffic[part.periods[0]] += int(sent)
     return dict(used)
 
 
-def _added_up(rows: "QuerySet[Any]", team: Team, parts: Sequence[Stretch], column: str, whole: str) -> Iterator[Any]:
-    """Yield each slot, its first and last hour, the sum of `whole` in the month and of `column` in each stretch."""
-    sums = {f"s{n}": Sum(column, filter=_within(part, parts), default=0) for n, part in enumerate(parts)}
+def _added_up(rows: "QuerySet[Any]", team: Team, part: Stretch, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield each slot, its first and last hour in a stretch, and the sums of `columns` there."""
     found = rows.filter(
         assignment__in=Assignment.objects.filter(app__team=team).order_by().values("pk"),
         # All there are: so that the index, in which the slot comes before the hour, is used.
         slot__in=SLOTS,
-        hour__gte=parts[0].begin,
-        hour__lt=parts[-1].end,
+        hour__gte=part.begin,
+        hour__lt=part.end,
     )
-    grouped = found.order_by().values("assignment", "slot")
-    grouped = grouped.annotate(first=Min("hour"), last=Max("hour"), whole=Sum(whole), **sums)
-    for assignment, slot, *figures in grouped.values_list(
-        "assignment", "slot", "first", "last", "whole", *sums
-    ).iterator():
+    sums = {"first": Min("hour"), "last": Max("hour"), **{f"sum_{column}": Sum(column) for column in columns}}
+    grouped = found.order_by().values("assignment", "slot").annotate(**sums)
+    for assignment, slot, *figures in grouped.values_list("assignment", "slot", *sums).iterator():
         yield (assignment, slot), *figures
-
-
-def _within(part: Stretch, parts: Sequence[Stretch]) -> Q | None:
-    return Q(hour__gte=part.begin, hour__lt=part.end) if len(parts) > 1 else None
 
 
 def _shares(part: Stretch, periods: Sequence[Period], seconds: Mapping[Slot, int]) -> dict[Slot, list[int]]:

@@ -248,9 +248,9 @@ CELERY_BEAT_SCHEDULE = {
     "tidy": {"task": "egress.control.tasks.tidy", "schedule": 30.0, "options": {"expires": 60}},
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
-    "look_at_budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
+    "look-at-budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
     "forget_events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
-    "close_months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
+    "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
 }
 
 #: Names this installation at the provider: tags of everything that it creates begin with it.
