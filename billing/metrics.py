@@ -6,7 +6,8 @@ from typing import Any
 from django.db.models import Count, Min, QuerySet
 
 from billing.collecting import concerns
-from billing.models import Invoice, InvoiceStatus, Movement, Refusal, WebhookEvent
+from billing.collecting.door import is_set_up
+from billing.models import Invoice, InvoiceStatus, Movement, Refusal, Statement, WebhookEvent
 from egress.control import clock
 from egress.control.attention import Concern
 from egress.wire.exposition import PLAIN, Metric, Page, Values
@@ -33,8 +34,9 @@ def page() -> Page:
     counts = dict(Invoice.objects.order_by().values_list("status").annotate(Count("pk")))
     waiting = Invoice.objects.filter(status__in=_UNMADE, due_at__isnull=False)
     unread = WebhookEvent.objects.filter(done_at=None, due_at__isnull=False)
-    oldest = [_oldest(waiting, "created_at"), _oldest(unread, "received_at")]
-    since = min((at for at in oldest if at), default=None)
+    unopened = Statement.objects.filter(invoice=None) if is_set_up() else Statement.objects.none()
+    now = clock.unmoved()
+    waits = [_age(waiting, "created_at", now), _age(unread, "received_at", now), _age(unopened, "made_at", clock.now())]
     return {
         INVOICES: {(status,): counts.get(status, 0) for status in InvoiceStatus.values},
         CONCERNS: {
@@ -43,13 +45,14 @@ def page() -> Page:
             **_concerned(Movement.objects.all(), concerns.movement_concerns()),
             **_concerned(WebhookEvent.objects.all(), concerns.event_concerns()),
         },
-        STALLED: {PLAIN: max(0.0, (clock.unmoved() - since).total_seconds()) if since else 0},
+        STALLED: {PLAIN: max(waits)},
     }
 
 
-def _oldest(rows: QuerySet[Any], field: str) -> datetime | None:
+def _age(rows: QuerySet[Any], field: str, now: datetime) -> float:
+    """Return how many seconds ago the oldest came; 0 without any."""
     oldest: datetime | None = rows.aggregate(oldest=Min(field))["oldest"]
-    return oldest
+    return max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
 
 
 def _concerned(rows: QuerySet[Any], wanted: tuple[Concern, ...]) -> Values:

@@ -1,6 +1,7 @@
 """Close a team's account: its egress ends, its last month is invoiced like any other, then its card is forgotten."""
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -47,25 +48,26 @@ def sweep() -> None:
     pending = Invoice.objects.filter(account=OuterRef("pk")).exclude(status__in=ENDED)
     unbilled = Statement.objects.filter(team=OuterRef("team"), invoice=None)
     in_use = Assignment.objects.filter(app__team=OuterRef("team")).exclude(status=AssignmentStatus.RELEASED)
-    closed = BillingAccount.objects.filter(closed_at__isnull=False).exclude(payment_method="")
+    closed = BillingAccount.objects.filter(closed_at__isnull=False, settled_at=None)
     for account in closed.filter(~Exists(pending), ~Exists(unbilled), ~Exists(in_use)).select_related("team")[:BATCH]:
         if account.closed_at and clock.now() > _settled_at(account.closed_at):
             try:
-                _forget(account)
+                _settle(account)
             except StripeUnavailable as error:
                 log.warning("closing waits: %s", error)
                 return
 
 
-def _forget(account: BillingAccount) -> None:
-    try:
-        calls.method_forget(account.payment_method)
-    except Gone:
-        log.info("the payment method of %s was gone already", account)
+def _settle(account: BillingAccount) -> None:
+    # Its newest one would be taken for the default else.
+    for method in calls.methods_of(account.stripe_customer) if account.stripe_customer else []:
+        with suppress(Gone):
+            calls.method_forget(method.id)
     seen = method_refresh(account.team)
     if seen.balance_cents < 0:
         left = f"{account} is closed, and has {-seen.balance_cents} cents in hand at Stripe: pay them back."
         refuse(step="account.close", code="money_left", message=left, account=account)
+    BillingAccount.objects.filter(pk=account.pk).update(settled_at=clock.now())
 
 
 def _settled_at(closed_at: datetime) -> datetime:

@@ -39,6 +39,8 @@ class BillingAccount(models.Model):
     budget_cents = models.PositiveBigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     closed_at = models.DateTimeField(null=True, editable=False)
+    #: When all that a closed account owed was settled, and its payment method forgotten.
+    settled_at = models.DateTimeField(null=True, editable=False)
 
     def __str__(self) -> str:
         return str(self.team)

@@ -4,12 +4,14 @@ import argparse
 import logging
 import os
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 
 import uvicorn
 
 from .app import Webhook, create_app, server_config
+from .errors import ApiError
 
 #: Secrets come by the environment: a command line can be read by every process of the machine.
 API_KEY = "STANDIN_API_KEY"
@@ -33,15 +35,20 @@ def main() -> int:
         parser.error(f"--webhook needs {WEBHOOK_SECRET} in the environment: events are signed with it")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    arguments.state.mkdir(parents=True, exist_ok=True)
-    listening = socket.create_server((arguments.host, arguments.port))
-    address = f"http://{arguments.host}:{listening.getsockname()[1]}"
-    app = create_app(
-        arguments.state,
-        base_url=address,
-        api_key=os.environ.get(API_KEY, ""),
-        webhook=Webhook(arguments.webhook, secret) if arguments.webhook else None,
-    )
+    os.umask(0o077)  # the state holds the secret
+    try:
+        arguments.state.mkdir(parents=True, exist_ok=True)
+        listening = socket.create_server((arguments.host, arguments.port))
+        address = f"http://{arguments.host}:{listening.getsockname()[1]}"
+        app = create_app(
+            arguments.state,
+            base_url=address,
+            api_key=os.environ.get(API_KEY, ""),
+            webhook=Webhook(arguments.webhook, secret) if arguments.webhook else None,
+        )
+    except (OSError, sqlite3.Error, ApiError) as error:
+        sys.stderr.write(f"the stand-in can't start with its state in {arguments.state}: {error}\n")
+        return 1
     sys.stdout.write(f"{address}\n")
     sys.stdout.flush()
     uvicorn.Server(server_config(app)).run(sockets=[listening])

@@ -75,6 +75,6 @@ class Account:
             for endpoint in self.store.rows("webhook_endpoint")
             if endpoint["status"] == "enabled" and {"*", kind} & set(endpoint["enabled_events"])
         ]
-        self.store.insert({**event, "pending_webhooks": len(endpoints)})
+        self.store.insert({**event, "pending_webhooks": len(endpoints)})  # as it is delivered; `shown` counts anew
         for endpoint in endpoints:
             self.deliveries.add(str(event["id"]), endpoint)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,6 +48,8 @@ from .things import (
 )
 from .things.endpoint import Endpoint
 from .ticks import Ticks
+
+logger = logging.getLogger(__name__)
 
 _Show = Callable[[Account, str], Response]
 _Act = Callable[[Account, str, dict[str, str]], Response]
@@ -99,6 +103,8 @@ def create_app(folder: Path, *, base_url: str, api_key: str = "", webhook: Webho
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         jobs = [asyncio.create_task(ticks.run()), asyncio.create_task(account.deliveries.run())]
+        for job in jobs:
+            job.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -170,7 +176,11 @@ def _pages(account: Account) -> list[Route]:
 
     def acts(act: _Act) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            fields = decode((await body_of(request)).decode("utf-8", "replace"))
+            try:
+                form = decode((await body_of(request)).decode("utf-8", "replace"))
+            except ApiError as error:
+                return _refused(error)
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
             return _acted(account, lambda: act(account, request.path_params["id"], fields))
 
         return answer
@@ -192,7 +202,11 @@ def _shown(show: Callable[[], Response]) -> Response:
     try:
         return show()
     except ApiError as error:
-        return page("Not here", tag("p", error.message), status=error.status)
+        return _refused(error)
+
+
+def _refused(error: ApiError) -> Response:
+    return page("Not here", tag("p", error.message), status=error.status)
 
 
 def _acted(account: Account, act: Callable[[], Response]) -> Response:
@@ -200,6 +214,13 @@ def _acted(account: Account, act: Callable[[], Response]) -> Response:
         response = _shown(act)
     account.deliveries.wake()
     return response
+
+
+def _ended(job: asyncio.Task[None]) -> None:
+    """End the process when a job that must not end does: a stand-in that only seems to work is worse than none."""
+    if not job.cancelled():
+        logger.error("the stand-in ends", exc_info=job.exception())
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _crash(_: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette logs it and raises it again

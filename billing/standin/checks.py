@@ -46,13 +46,14 @@ def _strict_dict(declared: Any) -> Any:
     shell = type(declared.__name__, (), {"__annotations__": own, "__module__": declared.__module__})
     hints = typing_extensions.get_type_hints(shell, include_extras=True)
     make: Any = TypedDict  # mypy knows it as a class statement's only
-    strict = make(declared.__name__, {key: _strict(hint) for key, hint in hints.items()})
+    # A bare hint is of what must be given, which is then not empty.
+    strict = make(declared.__name__, {key: _FULL if hint is str else _strict(hint) for key, hint in hints.items()})
     strict.__pydantic_config__ = ConfigDict(extra="forbid")
     return strict
 
 
 def _strict(hint: Any) -> Any:
-    """Return `hint` as it is on the wire: text, nothing empty unless it may be unset, and closed enumerations."""
+    """Return `hint` as it is on the wire: all is text, and enumerations are closed."""
     if is_typeddict(hint):
         return _strict_dict(hint)
     if hint in _WIRE:
@@ -75,9 +76,7 @@ def _strict_union(members: tuple[Any, ...]) -> Any:
     if any(words):
         # stripe-python leaves enumerations open for values of the future; the API doesn't.
         kept = [member for member in kept if member is not str]
-    # What may be unset may be empty.
-    strict = [member if member is str and "" in words else _strict(member) for member in kept]
-    return Union[tuple(strict)]  # noqa: UP007 - made at run time
+    return Union[tuple(_strict(member) for member in kept)]  # noqa: UP007 - made at run time
 
 
 def _is_object(hint: Any) -> bool:
@@ -98,8 +97,9 @@ def _boolean(value: object) -> bool:
     raise PydanticCustomError("not_boolean", "not a boolean")
 
 
+_FULL = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 _WIRE: Mapping[Any, Any] = {
-    str: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)],
+    str: Annotated[str, StringConstraints(max_length=MAX_TEXT)],
     int: Annotated[int, BeforeValidator(_integer)],
     bool: Annotated[bool, BeforeValidator(_boolean)],
 }

@@ -22,7 +22,7 @@ from .store import Store
 Order = Literal["made", "reversed", "shuffled"]
 
 TIMEOUT_SECONDS = 10
-FIRST_RETRY_SECONDS = 0.5
+FIRST_RETRY_SECONDS = 0.1
 MAX_RETRY_SECONDS = 60
 MAX_ATTEMPTS = 16
 MAX_COPIES = 5
@@ -112,6 +112,13 @@ class Deliveries:
             self.add(event, endpoint)
         self.wake()
         return len(endpoints)
+
+    def pending(self, event: str) -> int:
+        """Return to how many endpoints an event is still to be delivered."""
+        found = self._store.sql.execute(
+            "SELECT COUNT(DISTINCT endpoint) FROM deliveries WHERE event = ? AND status = 'pending'", (event,)
+        )
+        return int(found.fetchone()[0])
 
     def show(self) -> list[dict[str, Any]]:
         """Return the latest 1,000 deliveries, the newest first."""

@@ -1,13 +1,14 @@
 """Faults on demand: each is used up by the requests that it hits."""
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-#: What becomes of a request and its answer. slow: it is done late. hang_before, hang: the answer never comes, with
-#: nothing done or all done. failed_before, failed: 5xx, with nothing done or all done. dropped_before, dropped: the
-#: connection breaks without an answer, with nothing done or all done. rate_limited: 429. refused: 400, for good.
-#: What becomes of a charge. declined: whatever the card.
+#: What becomes of a request and its answer. slow: it is done late, or when faults are cleared. hang_before, hang: the
+#: answer never comes, with nothing done or all done. failed_before, failed: 5xx, with nothing done or all done.
+#: dropped_before, dropped: the connection breaks without an answer, with nothing done or all done. rate_limited: 429.
+#: refused: 400, for good. What becomes of a charge. declined: whatever the card.
 Kind = Literal[
     "slow",
     "hang_before",
@@ -64,6 +65,8 @@ class Faults:
         self._waiting: list[Fault] = []
         #: Every connection breaks at once, as if the API were away.
         self.away = False
+        #: Set when all is cleared: what is slow then goes on.
+        self.calm = asyncio.Event()
 
     def inject(self, wanted: Mapping[str, Any], operations: Collection[str]) -> Fault:
         """Add a fault. Raises ValueError for what isn't one, or aims at no operation that there is."""
@@ -93,7 +96,7 @@ class Faults:
         fault = self._take(lambda fault: fault.kind == "declined" and fault.customer in ("", customer))
         return (fault.code or "generic_decline") if fault else ""
 
-    def _take(self, fits: Any) -> Fault | None:
+    def _take(self, fits: Callable[[Fault], bool]) -> Fault | None:
         fault = next((fault for fault in self._waiting if fits(fault)), None)
         if fault is None:
             return None
@@ -109,6 +112,8 @@ class Faults:
         """Drop all that waits."""
         self._waiting.clear()
         self.away = False
+        self.calm.set()
+        self.calm = asyncio.Event()
 
     def show(self) -> list[dict[str, Any]]:
         """Return what waits."""

@@ -100,6 +100,9 @@ class Gate:
         if fault is None:
             return self._do(call, None)
         logger.info("fault %s strikes %s", fault.kind, call.endpoint.name)
+        if fault.kind == "slow":
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._faults.calm.wait(), fault.delay_seconds)
         await _before(fault, request)
         answer = self._do(call, fault)
         if fault.kind == "hang":
@@ -181,8 +184,6 @@ async def body_of(request: Request) -> bytes:
 
 async def _before(fault: Fault, request: Request) -> None:
     match fault.kind:
-        case "slow":
-            await asyncio.sleep(fault.delay_seconds)
         case "hang_before":
             await _hang(request)
             raise ClientDisconnect

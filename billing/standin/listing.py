@@ -72,7 +72,7 @@ def _created(row: Json, params: Params) -> bool:
     wanted = params.get("created")
     if wanted is None:
         return True
-    at = int(row["created"])
+    at = int(row["created"] if "created" in row else row["date"])  # an invoice item has a date
     if isinstance(wanted, int):
         return at == wanted
     tests = {"gt": at.__gt__, "gte": at.__ge__, "lt": at.__lt__, "lte": at.__le__}
@@ -102,8 +102,8 @@ def _expand(account: Account, at: Any, steps: list[str], path: str, on_demand: C
     if not isinstance(at, dict) or (name not in at and on_demand(at, name) is None):
         raise invalid(f"This property cannot be expanded ({path[:100]}).", param="expand")
     value = at[name] if name in at else on_demand(at, name)
+    if name not in _KINDS and not isinstance(value, dict | list):
+        raise invalid(f"This property cannot be expanded ({path[:100]}).", param="expand")
     if isinstance(value, str):
-        if name not in _KINDS:
-            raise invalid(f"This property cannot be expanded ({path[:100]}).", param="expand")
         value = account.store.get(_KINDS[name], value)
     return {**at, name: _expand(account, value, steps[1:], path, on_demand)}

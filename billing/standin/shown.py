@@ -1,4 +1,4 @@
-"""Objects as clients see them: an invoice with its first lines; more on demand."""
+"""Objects as clients see them: an invoice with its first lines, an event with who waits for it; more on demand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,12 @@ from .things import customers, invoices, payments, refunds
 
 def shown(account: Account, row: Json) -> Json:
     """Return an object as it is shown."""
-    return invoices.with_lines(account, row) if row.get("object") == "invoice" and "lines" not in row else row
+    match row.get("object"):
+        case "invoice":
+            return row if "lines" in row else invoices.with_lines(account, row)
+        case "event":
+            return row | {"pending_webhooks": account.deliveries.pending(row["id"])}
+    return row
 
 
 def shown_all(account: Account, answer: Json) -> Json:

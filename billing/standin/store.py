@@ -19,6 +19,7 @@ from .errors import full, missing
 Json = dict[str, Any]
 
 MAX_OBJECTS = 2_000_000
+LOCK_TIMEOUT_SECONDS = 1
 ID_LENGTH = 16
 _ALPHABET = string.ascii_letters + string.digits
 _SCHEMA = """
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     number INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL, endpoint TEXT NOT NULL, attempts INTEGER NOT NULL,
     due_at REAL, status TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due_at);
+CREATE INDEX IF NOT EXISTS deliveries_event ON deliveries (event);
 """
 
 
@@ -51,9 +53,11 @@ class Store:
     """Objects by id and kind. One connection, used by one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises sqlite3.Error when it can't be used."""
-        self._sql = sqlite3.connect(path, isolation_level=None, timeout=20)
-        self._sql.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
+        """Open or make the file, for nobody else. Raises sqlite3.Error when it can't be used."""
+        self._sql = sqlite3.connect(path, isolation_level=None, timeout=LOCK_TIMEOUT_SECONDS)
+        # What a killed process committed is there; a power cut may cost the last moments.
+        self._sql.executescript("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        self._sql.executescript(_SCHEMA)
         self._objects = int(self._one("SELECT COUNT(*) FROM objects"))
 
     def close(self) -> None:

@@ -32,6 +32,8 @@ class Ticks:
                 return
             for object_id in due:
                 # A declined charge is a result like others: it stays on record.
-                with store.transaction(), contextlib.suppress(ApiError), store.attempt():
-                    settling.advance(self._account, object_id)
+                with store.transaction(), contextlib.suppress(ApiError):
+                    store.schedule(object_id, None)
+                    with store.attempt():
+                        settling.advance(self._account, object_id)
             self._account.deliveries.wake()

@@ -21,6 +21,7 @@ button { font: inherit; padding: .5rem 1.2rem; margin: .3rem .5rem .3rem 0; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid; vertical-align: top; }
 .amount { text-align: right; white-space: nowrap; }
+a { color: inherit; }
 :focus-visible { outline: 3px solid #1a73e8; outline-offset: 2px; }
 """
 _STYLE_HASH = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()

@@ -30,12 +30,14 @@ def act(account: Account, invoice_id: str, fields: dict[str, str]) -> Response:
         if "confirm" in fields:
             if fields["confirm"] != "yes":
                 return _page(account, invoice, error="The payment was not confirmed.")
-            settling.collect(account, invoice, fields.get("method"), present=True)
+            method, present = _asked(account, invoice), True
         else:
-            method = _pick(account, invoice, fields)
-            if method is None:
-                return _page(account, invoice, error="Choose one of the cards.")
-            settling.collect(account, invoice, method["id"])
+            card = picked_card(fields)
+            method, present = cards.make(account, card) if card else None, False
+        if method is None:
+            return _page(account, invoice, error="Choose one of the cards.")
+        settling.collect(account, invoice, method, present=present)
+        cards.attached(account, method, invoice["customer"])
     except ApiError as error:
         asked = error.code == "invoice_payment_intent_requires_action"
         return _page(account, account.store.get("invoice", invoice_id), error="" if asked else error.message)
@@ -73,13 +75,16 @@ def _finalized(account: Account, invoice_id: str) -> Json:
     return invoice
 
 
-def _pick(account: Account, invoice: Json, fields: dict[str, str]) -> Json | None:
-    """Return the payment method that a form names: one of the customer's, or a new one made of a test card."""
-    saved = account.store.find(fields.get("method", ""))
-    if saved and saved["object"] == "payment_method" and saved["customer"] == invoice["customer"]:
-        return saved
-    card = picked_card(fields)
-    return cards.attached(account, cards.make(account, card), invoice["customer"]) if card else None
+def _intent(account: Account, invoice: Json) -> Json | None:
+    payment = payments.payment_of(account, invoice["id"])
+    return account.store.get("payment_intent", payment["payment"]["payment_intent"]) if payment else None
+
+
+def _asked(account: Account, invoice: Json) -> Json | None:
+    """Return the payment method whose owner is being asked, if that is so."""
+    intent = _intent(account, invoice)
+    waits = intent is not None and intent["status"] == "requires_action"
+    return account.store.get("payment_method", intent["payment_method"]) if intent and waits else None
 
 
 def _page(account: Account, invoice: Json, *, error: str = "") -> Response:
@@ -101,13 +106,10 @@ def _page(account: Account, invoice: Json, *, error: str = "") -> Response:
 
 def _payment(account: Account, invoice: Json) -> Markup:
     action = f"/invoice/{invoice['id']}"
-    payment = payments.payment_of(account, invoice["id"])
-    intent = account.store.get("payment_intent", payment["payment"]["payment_intent"]) if payment else {}
-    if intent.get("status") == "requires_action":
+    if _asked(account, invoice):
         return form(
             action,
             tag("p", "The bank asks whether it is you (3-D Secure)."),
-            tag("input", type="hidden", name="method", value=intent["payment_method"]),
             tag("p", button("Yes, pay", "confirm", "yes"), button("No, refuse", "confirm", "no")),
         )
     return form(action, card_choices(), tag("p", tag("button", "Pay", type="submit")))

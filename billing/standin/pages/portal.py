@@ -3,7 +3,7 @@
 from starlette.responses import RedirectResponse, Response
 
 from billing.standin.account import Account
-from billing.standin.errors import ApiError
+from billing.standin.errors import ApiError, missing
 from billing.standin.store import Json
 from billing.standin.things import cards, customers, portal
 
@@ -61,7 +61,7 @@ def _question(session: Json, card: cards.Card) -> Response:
 def _own(account: Account, customer: Json, method_id: str) -> Json:
     method = account.store.get("payment_method", method_id)
     if method["customer"] != customer["id"]:
-        raise cards.decline("not_yours")
+        raise missing("payment_method", method_id)
     return method
 
 

@@ -12,6 +12,16 @@ from .endpoint import nothing
 
 NO_TIMES: Json = {"finalized_at": None, "marked_uncollectible_at": None, "paid_at": None, "voided_at": None}
 TAX_RATE = "txr_standin"
+#: All of them with cents.
+CURRENCIES = frozenset({"aud", "cad", "chf", "dkk", "eur", "gbp", "nok", "nzd", "pln", "sek", "usd"})
+
+
+def currency_of(name: str) -> str:
+    """Return a currency as Stripe writes it. Raises ApiError for one that this stand-in doesn't have."""
+    if name.lower() not in CURRENCIES:
+        message = f"Invalid currency: {name[:10]}. This stand-in has: {', '.join(sorted(CURRENCIES))}."
+        raise invalid(message, param="currency")
+    return name.lower()
 
 
 def blank(account: Account, invoice_id: str, customer: Json, currency: str) -> Json:

@@ -57,7 +57,7 @@ def create(account: Account, params: Params) -> Json:
     if "customer" not in params:
         raise invalid("Missing required param: customer.", code="parameter_missing", param="customer")
     customer = customers.living(account, params["customer"])
-    invoice = drafts.blank(account, new_id("in"), customer, params.get("currency", "usd").lower())
+    invoice = drafts.blank(account, new_id("in"), customer, drafts.currency_of(params.get("currency", "usd")))
     invoice |= _changes(account, invoice, params)
     account.store.insert(invoice)
     if params.get("pending_invoice_items_behavior", "exclude") == "include":

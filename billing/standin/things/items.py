@@ -45,9 +45,11 @@ def create(account: Account, params: Params) -> Json:
     for name in ("customer", "amount", "currency"):
         if name not in params:
             raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
+    if params.get("tax_behavior", "exclusive") != "exclusive":
+        raise invalid("This stand-in puts tax on top only (exclusive).", param="tax_behavior")
     customers.living(account, params["customer"])
     invoice = drafts.get(account, params["invoice"], param="invoice") if "invoice" in params else None
-    amount, currency = params["amount"], params["currency"].lower()
+    amount, currency = params["amount"], drafts.currency_of(params["currency"])
     _check(account, invoice, params["customer"], currency)
     now = account.now()
     row: Json = {
@@ -117,7 +119,7 @@ def list_all(account: Account, params: Params) -> Json:
     return page_of(
         account,
         "invoiceitem",
-        {"created": params["created"], **params} if "created" in params else params,
+        params,
         "/v1/invoiceitems",
         customer=params.get("customer"),
         invoice=params.get("invoice"),

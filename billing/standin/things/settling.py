@@ -103,25 +103,19 @@ def pay(account: Account, params: Params, invoice_id: str) -> Json:
     if params.get("paid_out_of_band"):
         _cancel_payment(account, invoice)
         return settle(account, invoice | {"amount_paid_off_stripe": invoice["amount_remaining"]})
-    return collect(account, invoice, params.get("payment_method"))
+    return collect(account, invoice, _method(account, invoice, params.get("payment_method")))
 
 
-def collect(
-    account: Account, invoice: Json, method_id: str | None = None, *, present: bool = False, automatic: bool = False
-) -> Json:
+def collect(account: Account, invoice: Json, method: Json, *, present: bool = False, automatic: bool = False) -> Json:
     """Charge an open invoice; return it paid. Raises ApiError, with what happened kept, when that fails."""
+    payment = payments.payment_of(account, invoice["id"])
+    assert payment is not None  # an open invoice has one
+    intent = account.store.get("payment_intent", payment["payment"]["payment_intent"])
+    declined = account.declines(invoice["customer"])
     try:
-        method = _method(account, invoice, method_id)
-        payment = payments.payment_of(account, invoice["id"])
-        assert payment is not None  # an open invoice has one
-        intent = account.store.get("payment_intent", payment["payment"]["payment_intent"])
-        declined = account.declines(invoice["customer"])
         payments.charge(account, intent, method, present=present, declined=declined)
     except ApiError as error:
-        # A request that names no card tries none.
-        if automatic or error.kept:
-            _failed(account, invoice, error, automatic=automatic)
-            error.kept = True
+        _failed(account, invoice, error, automatic=automatic)
         raise
     paid = {"status": "paid", "amount_paid": invoice["amount_remaining"]}
     paid["status_transitions"] = {"canceled_at": None, "paid_at": account.now()}
@@ -215,8 +209,10 @@ def send(account: Account, _: Params, invoice_id: str) -> Json:
 
 
 def advance(account: Account, object_id: str) -> None:
-    """Do what is due: finalize a draft, charge an open invoice, let a Checkout session expire."""
-    account.store.schedule(object_id, None)
+    """Do what is due: finalize a draft, charge an open invoice, let a Checkout session expire.
+
+    Raises ApiError, with what happened kept, when a card is declined.
+    """
     row = account.store.find(object_id)
     if row is None:
         return
@@ -225,15 +221,25 @@ def advance(account: Account, object_id: str) -> None:
     elif row["object"] == "invoice" and row["status"] == "draft":
         _advance_draft(account, row)
     elif row["object"] == "invoice" and row["status"] == "open" and row["next_payment_attempt"] is not None:
-        collect(account, row, automatic=True)
+        _advance_open(account, row)
 
 
 def _advance_draft(account: Account, invoice: Json) -> None:
     try:
-        finalize(account, {}, invoice["id"])
+        with account.store.attempt():
+            finalize(account, {}, invoice["id"])
     except ApiError as error:
         told = {"type": error.kind, "code": error.code, "message": error.message}
         account.change(invoice, {"auto_advance": False, "last_finalization_error": told}, "invoice.finalization_failed")
+
+
+def _advance_open(account: Account, invoice: Json) -> None:
+    try:
+        method = _method(account, invoice, None)
+    except ApiError as error:
+        _failed(account, invoice, error, automatic=True)
+        return
+    collect(account, invoice, method, automatic=True)
 
 
 def _ending(account: Account, invoice_id: str, allowed: tuple[str, ...], words: str) -> Json:

@@ -13,8 +13,9 @@ from .endpoint import PAGING, Endpoint, metadata
 DAY_SECONDS = 86_400
 MIN_LIFE_SECONDS = 1_800
 _CREATE = (
-    "billing_address_collection cancel_url client_reference_id currency customer expires_at locale metadata mode "
-    "payment_method_types setup_intent_data success_url ui_mode"
+    "allowed_payment_method_types billing_address_collection cancel_url client_reference_id currency customer "
+    "expires_at locale metadata mode "
+    "setup_intent_data success_url ui_mode"
 )
 
 
@@ -56,10 +57,9 @@ def create(account: Account, params: Params) -> Json:
     for name in ("customer", "success_url"):
         if name not in params:
             raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
-    if not {"currency", "payment_method_types"} & set(params):
-        raise invalid(
-            "In mode setup, give currency or payment_method_types.", code="parameter_missing", param="currency"
-        )
+    if not {"currency", "allowed_payment_method_types"} & set(params):
+        message = "In mode setup, give currency or allowed_payment_method_types."
+        raise invalid(message, code="parameter_missing", param="currency")
     customer = customers.living(account, params["customer"])
     row = _session(account, params, customer)
     intent = _intent(account, params, str(customer["id"]))
@@ -126,7 +126,7 @@ def _session(account: Account, params: Params, customer: Json) -> Json:
         "payment_method_collection": "always",
         "payment_method_configuration_details": None,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": params.get("payment_method_types", ["card"]),
+        "payment_method_types": params.get("allowed_payment_method_types", ["card"]),
         "payment_status": "no_payment_required",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
@@ -173,7 +173,7 @@ def _intent(account: Account, params: Params, customer_id: str) -> Json:
         "payment_method_options": {
             "card": {"mandate_options": None, "network": None, "request_three_d_secure": "automatic"}
         },
-        "payment_method_types": params.get("payment_method_types", ["card"]),
+        "payment_method_types": params.get("allowed_payment_method_types", ["card"]),
         "single_use_mandate": None,
         "status": "requires_payment_method",
         "usage": "off_session",

@@ -131,12 +131,10 @@ def main() -> None:
     django.setup()
     import stripe
 
-    from billing import tasks
-    from billing.collecting import calls  # noqa: F401 - loaded before the fork
+    from billing import tasks  # noqa: F401 - loaded before the fork
 
     # Loads what is loaded when it is first used.
     stripe.StripeClient("sk_test_x").v1.invoices  # noqa: B018
-    tasks.remind()
     connections.close_all()
     gc.collect()
     gc.freeze()

@@ -12,7 +12,7 @@ from tests.factories import make_team, make_user
 from .stripe_side import StripeSide
 
 #: Stripe's test cards.
-GOOD, FAILS_LATER = "4242424242424242", "4000000000000341"
+GOOD, OTHER, FAILS_LATER = "4242424242424242", "5555555555554444", "4000000000000341"
 
 
 def make_payer(stripe_side: StripeSide | None = None, *, card: str = "", **details: Any) -> Team:

@@ -13,6 +13,8 @@ from typing import Any
 import requests
 import stripe
 
+# Else stripe-python writes into the home folder.
+stripe.enable_telemetry = False
 ROOT = Path(__file__).resolve().parents[4]
 KEY = "sk_test_made_up"
 SECRET = "whsec_made_up"

@@ -1,12 +1,14 @@
 """Stripe fails in every way that it can: nothing is lost, nothing doubled, and what needs a person is on the list."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from billing.collecting import account_of, calls, collect, door, invoicing, refusals
+from billing.collecting import account_of, calls, collect, customers, door, invoicing, refusals
 from billing.collecting.errors import NotDecidable, StripeUnavailable
+from billing.collecting.seen import SeenInvoice
 from billing.models import BillingAccount, Invoice, InvoiceStatus, Movement, Refusal, Statement
 from egress.control import clock
 from portal.accounts.models import Team
@@ -43,14 +45,27 @@ def test_each_request_may_fail_once_or_lose_its_answer(stripe_side: StripeSide, 
     assert not stripe_side.control("GET", "faults")["waiting"]
 
 
-def test_an_error_that_stripe_keeps_under_a_key_is_got_over_by_a_new_key(stripe_side: StripeSide) -> None:
+def test_an_error_that_stripe_keeps_under_a_key_is_got_over_by_a_new_key(
+    stripe_side: StripeSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = customers.known(account_of(make_payer()))
+    stripe_side.fault("failed", "invoices.create")
+    for replayed in (False, True, True):
+        with pytest.raises(StripeUnavailable) as error:
+            calls.invoice_create(customer, currency="USD", about={}, key="kept")
+        assert error.value.replayed is replayed
+    create, keys = calls.invoice_create, list[str]()
+
+    def answer_the_same_for_ever(*args: Any, key: str, **named: Any) -> SeenInvoice:
+        keys.append(key)
+        if key.endswith("-0"):
+            raise StripeUnavailable(replayed=len(keys) > 1)
+        return create(*args, key=key, **named)
+
+    monkeypatch.setattr(calls, "invoice_create", answer_the_same_for_ever)
     statement = make_statement(make_payer(), 500)
-    # Nothing is done, and the key answers 500 for a day.
-    stripe_side.fault("failed", "invoices.finalize")
-    collect_quietly(statement)
-    row = Invoice.objects.get()
-    assert (row.error_code, row.generation) == ("stripe_unavailable", 0)
-    assert try_until_collected(stripe_side, statement) <= 3
+    assert try_until_collected(stripe_side, statement) == 3
+    assert [key[-2:] for key in keys] == ["-0", "-0", "-1"]
 
 
 def collect_quietly(statement: Statement) -> None:

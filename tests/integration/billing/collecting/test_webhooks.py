@@ -12,13 +12,13 @@ import stripe
 from django.test import Client
 from pytest_django import Settings
 
-from billing.collecting import account_of, collect, inbox
+from billing.collecting import account_of, collect, inbox, setup_session
 from billing.collecting.webhook import MAX_BYTES
 from billing.models import BillingAccount, Invoice, InvoiceStatus, Movement, Refusal, Statement, WebhookEvent
 from egress.control import clock
 from tests.integration.control.processes import wait_for
 
-from .rows import FAILS_LATER, GOOD, make_payer, make_statement
+from .rows import FAILS_LATER, GOOD, OTHER, make_payer, make_statement
 from .stripe_side import KEY, SECRET, StripeSide, event_of, running_stripe
 
 pytestmark = [pytest.mark.django_db, pytest.mark.costly, pytest.mark.timeout(300)]
@@ -128,6 +128,21 @@ def test_a_card_taken_down_is_the_teams_once_its_event_came(
     assert shown.invoice_settings.default_payment_method == account_of(team).payment_method
 
 
+def test_an_old_session_that_is_told_late_does_not_displace_a_younger_card(
+    telling: StripeSide, mailbox: Mailbox, client: Client
+) -> None:
+    team = make_payer(telling, card=GOOD)
+    customer = account_of(team).stripe_customer
+    first = mailbox.until("checkout.session.completed", customer)
+    mailbox.taken.clear()
+    telling.forward(seconds=5)
+    telling.take_down(setup_session(team, ("https://portal.example/ok", "https://portal.example/no")), OTHER)
+    play(client, mailbox.until("checkout.session.completed", customer))
+    assert account_of(team).payment_last4 == "4444"
+    play(client, first)
+    assert account_of(team).payment_last4 == "4444"
+
+
 def test_a_new_card_pays_what_failed(telling: StripeSide, mailbox: Mailbox, client: Client) -> None:
     team = make_payer(telling, card=FAILS_LATER)
     invoice = collect(make_statement(team, 1_000))
@@ -135,8 +150,6 @@ def test_a_new_card_pays_what_failed(telling: StripeSide, mailbox: Mailbox, clie
     play(client, mailbox.until("invoice.payment_failed", invoice.stripe_id))
     invoice.refresh_from_db()
     assert (invoice.status, invoice.failed_at is None) == (InvoiceStatus.OPEN, False)
-    from billing.collecting import setup_session
-
     mailbox.taken.clear()
     telling.forward(seconds=5)
     telling.take_down(setup_session(team, ("https://portal.example/ok", "https://portal.example/no")), GOOD)
