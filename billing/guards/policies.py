@@ -60,7 +60,8 @@ def spend_limit(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every pol
     limit, currency = account.spend_limit_cents, account.currency
     raise SpendLimitReached(
         f"The spend limit of {account.team} is {money(limit, currency)} a month. What is enabled now is expected to"
-        f" come to {money(expected, currency)} by the end of {now:%B}, and {app} would add up to {money(more, currency)}."
+        f" come to {money(expected, currency)} by the end of {now:%B}, and {app} would add up to"
+        f" {money(more, currency)}."
         " An owner can raise the limit under Billing, or disable dedicated egress of another app."
         " What runs already is never cut."
     )
