@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from django.db.models.functions import Cast, Left
 
 from billing.models import StatementLine, UsageRecord
 from billing.rating import months
+from billing.rating.money import to_cents
 from billing.statements import month as statements
 from egress.control.models import Assignment, AssignmentStatus, Wish
 from portal.accounts.models import Team
@@ -21,6 +22,7 @@ from .days import chargeable_by_day, shared_out
 
 Kind = StatementLine.Kind
 HOUR = timedelta(hours=1)
+HOUR_SECONDS = 3600
 #: How an app stands; charged is what both gateways are ready for.
 IN_USE, TO_COME, OFF = "in use", "not in use yet, so not charged", "off"
 #: Of a date in ISO 8601.
@@ -129,13 +131,13 @@ def _days_of(team: Team, begin: datetime, end: datetime) -> tuple[Mapping[UUID, 
     return found, last + HOUR if last else None
 
 
-def _apps(assignments: Iterable[Assignment], usage: Sequence[StatementLine]) -> tuple[AppCost, ...]:
+def _apps(assignments: Collection[Assignment], usage: Sequence[StatementLine]) -> tuple[AppCost, ...]:
     """Return the apps, those that came to most first."""
     now = {row.pk: row for row in assignments if row.wish == Wish.ENABLED and row.status != AssignmentStatus.RELEASED}
-    lines: dict[UUID, list[Any]] = defaultdict(list)
+    lines: dict[UUID | None, list[StatementLine]] = defaultdict(list)
     for line in usage:
         lines[line.app_id].append(line)
-    names = {row.app_id: row.app.name for row in now.values()} | {line.app_id: line.app.name for line in usage}
+    names = {row.app_id: row.app.name for row in assignments if row.pk in now or row.app_id in lines}
     states = {row.app_id: IN_USE if row.status in statements.IN_USE else TO_COME for row in now.values()}
     apps = (_app(app, names[app], lines[app], now, states.get(app, OFF)) for app in names)
     return tuple(sorted(apps, key=lambda app: (-app.cents, app.name)))
@@ -169,8 +171,8 @@ def cap_cents(line: Any) -> int:
     if not parts:
         return int(line.cents)
     seconds = max(0, parts[-1]["cap_seconds"] - sum(part["charged_seconds"] + part["free_seconds"] for part in parts))
-    more = Decimal(parts[-1]["per_slot_hour"]) * seconds * 100 / 3600
-    return int(line.cents) + round(more)
+    more = Fraction(parts[-1]["per_slot_hour"]) * seconds / HOUR_SECONDS
+    return to_cents(Fraction(line.exact) + more)
 
 
 def _costs(usage: Iterable[Any], by_day: Mapping[UUID, type_of_days], month: date, length: int) -> tuple[DayCost, ...]:

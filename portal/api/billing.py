@@ -1,4 +1,4 @@
-"""Billing in the API: the present month and finished ones of the token's team. Reads only: pages change things."""
+"""Billing in the API: the present month and finished ones of the token's team. Owners change things on the pages."""
 
 from typing import Any
 from uuid import UUID

@@ -249,7 +249,7 @@ CELERY_BEAT_SCHEDULE = {
     "close-hours": {"task": "billing.tasks.close_hours", "schedule": 60.0, "options": {"expires": 50}},
     "close-months": {"task": "billing.tasks.close_months", "schedule": 60.0, "options": {"expires": 60}},
     "collect": {"task": "billing.tasks.collect", "schedule": 60.0, "options": {"expires": 55}},
-    "handle_events": {"task": "billing.tasks.handle_events", "schedule": 60.0, "options": {"expires": 55}},
+    "handle-events": {"task": "billing.tasks.handle_events", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "look-at-budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
     "forget-events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},

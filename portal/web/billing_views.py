@@ -145,6 +145,7 @@ def payment(request: PageRequest, membership: Membership) -> HttpResponse:
         return _to_stripe(request, membership)
     if request.GET.get("back") == "stripe":
         billing_data.refresh_method(membership.team)
+        return redirect("web:billing-payment", membership.team.slug)
     return _render(request, membership, "payment")
 
 

@@ -60,7 +60,7 @@ def test_every_page_fits_and_is_accessible(
         assert violations(page) == []
 
 
-@pytest.mark.parametrize(("width", "drawing"), [(320, "narrow"), (1440, "wide")])
+@pytest.mark.parametrize(("width", "drawing"), [(320, "slim"), (1440, "wide")])
 def test_one_chart_is_shown_and_can_be_read(
     open_page: Open, crew: rows.Crew, paths: tuple[str, ...], width: int, drawing: str
 ) -> None:
