@@ -31,7 +31,7 @@ class PriceBook:
 
     rows: Sequence[Price]
 
-    def at(self, cluster_id: int, at: datetime) -> Price | None:
+    def at(self, cluster_id: int | None, at: datetime) -> Price | None:
         """Return the price of a cluster at one moment; None where there is none."""
         there = [row for row in self.rows if row.cluster_id in {None, cluster_id} and _in_force(row, at)]
         # A row's start is compared too, so that the answer is one and the same should rows ever overlap.

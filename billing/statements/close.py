@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from billing.models import Credit, MonthClose, Statement, StatementLine, StatementProblem, UsageRecord
 from billing.rating import months
@@ -132,9 +133,8 @@ def _corrected(close: MonthClose) -> dict[UUID, list[date]]:
     found: dict[UUID, set[date]] = {}
     if before is None:
         return {}
-    traffic = metered.traffic_rows()
-    late = [UsageRecord.objects.filter(pk__gt=before.ledger_mark)]
-    late += [] if traffic is None else [traffic.filter(pk__gt=before.traffic_mark)]
+    late: list[QuerySet[Any]] = [UsageRecord.objects.filter(pk__gt=before.ledger_mark)]
+    late.append(metered.traffic_rows().filter(pk__gt=before.traffic_mark))
     for rows in late:
         old = rows.filter(hour__lt=months.begin_of(close.month)).order_by()
         for team_id, hour in old.values_list("assignment__app__team", "hour").distinct().iterator():
@@ -145,12 +145,11 @@ def _corrected(close: MonthClose) -> dict[UUID, list[date]]:
 def _teams(month: date, corrected: Iterable[UUID]) -> list[UUID]:
     """Return the teams that want a statement of `month` and have none."""
     hours = {"hour__gte": months.begin_of(month), "hour__lt": months.end_of(month)}
-    ledgers = [UsageRecord.objects.order_by(), metered.traffic_rows()]
+    ledgers: list[QuerySet[Any]] = [UsageRecord.objects.order_by(), metered.traffic_rows()]
     wanting = set(corrected)
     for rows in ledgers:
-        if rows is not None:
-            used = Exists(rows.filter(assignment=OuterRef("pk"), slot__in=SLOTS, **hours))
-            wanting |= set(Assignment.objects.filter(used).values_list("app__team", flat=True).order_by().distinct())
+        used = Exists(rows.filter(assignment=OuterRef("pk"), slot__in=SLOTS, **hours))
+        wanting |= set(Assignment.objects.filter(used).values_list("app__team", flat=True).order_by().distinct())
     wanting -= set(Statement.objects.filter(month=month).values_list("team", flat=True))
     return sorted(wanting)
 

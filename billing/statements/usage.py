@@ -72,8 +72,7 @@ class Used:
 
 def mark() -> Mark:
     """Return how far the ledgers go now."""
-    traffic = metered.traffic_rows()
-    return Mark(_last(UsageRecord.objects.all()), 0 if traffic is None else _last(traffic))
+    return Mark(_last(UsageRecord.objects.all()), _last(metered.traffic_rows()))
 
 
 def stretches(periods: Sequence[Period]) -> list[Stretch]:
@@ -104,11 +103,10 @@ def use_of(team: Team, periods: Sequence[Period]) -> dict[Slot, Used]:
         for slot, shares in _shares(part, periods, seconds).items():
             for period, count in zip(part.periods, shares, strict=True):
                 used[slot].seconds[period] += count
-        if traffic is not None:
-            for slot, first, last, sent in _added_up(traffic, team, part, _BYTES):
-                used[slot].spans(first, last)
-                # PostgreSQL adds big integers up to a decimal.
-                used[slot].traffic[part.periods[0]] += int(sent)
+        for slot, first, last, sent in _added_up(traffic, team, part, _BYTES):
+            used[slot].spans(first, last)
+            # PostgreSQL adds big integers up to a decimal.
+            used[slot].traffic[part.periods[0]] += int(sent)
     return dict(used)
 
 

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponseBase
 from django.shortcuts import render
 
 from egress.control.errors import EgressError
@@ -14,7 +14,7 @@ from portal.accounts.models import Membership, Role
 from .guards import PageRequest, logged_in, type_of_view
 
 
-def of_team(view: type_of_view) -> Callable[..., HttpResponse]:
+def of_team(view: type_of_view) -> Callable[..., HttpResponseBase]:
     """Hand the view the user's membership of the team that the address names; another team is not found.
 
     What can't be done becomes a page of its own.
@@ -22,7 +22,7 @@ def of_team(view: type_of_view) -> Callable[..., HttpResponse]:
 
     @wraps(view)
     @logged_in
-    def guarded(request: PageRequest, team: str, **kwargs: Any) -> HttpResponse:
+    def guarded(request: PageRequest, team: str, **kwargs: Any) -> HttpResponseBase:
         rows = Membership.objects.filter(user=request.user, team__slug=team).select_related("team__billing_account")
         membership = rows.first()
         if membership is None:
@@ -46,11 +46,11 @@ def is_owner(membership: Membership) -> bool:
     return membership.role == Role.OWNER
 
 
-def owners(view: type_of_view) -> Callable[..., HttpResponse]:
+def owners(view: type_of_view) -> Callable[..., HttpResponseBase]:
     """Refuse all but the team's owners."""
 
     @wraps(view)
-    def guarded(request: PageRequest, membership: Membership, **kwargs: Any) -> HttpResponse:
+    def guarded(request: PageRequest, membership: Membership, **kwargs: Any) -> HttpResponseBase:
         if not is_owner(membership):
             raise PermissionDenied("Only owners of a team change how it pays and what it may cost. Ask one of them.")
         return view(request, membership, **kwargs)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_safe
@@ -34,7 +34,7 @@ _UNDER = {"usage": "overview", "statement": "statements", "leaving": "payment"}
 
 @require_safe
 @logged_in
-def teams(request: PageRequest) -> HttpResponse:
+def teams(request: PageRequest) -> HttpResponseBase:
     """Lead to the billing of the user's team; let choose where there are several."""
     memberships = list(request.user.memberships.select_related("team").order_by("team__name"))
     if len(memberships) == 1:
@@ -44,7 +44,7 @@ def teams(request: PageRequest) -> HttpResponse:
 
 @require_safe
 @of_team
-def overview(request: PageRequest, membership: Membership) -> HttpResponse:
+def overview(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Show the present month: what it came to, where it leads, and which apps and days it is made of."""
     page = overview_page(membership.team, clock.now())
     apps = Paginator(page.month.apps, APPS_PER_PAGE).get_page(request.GET.get("page"))
@@ -53,7 +53,7 @@ def overview(request: PageRequest, membership: Membership) -> HttpResponse:
 
 @require_safe
 @of_team
-def usage(request: PageRequest, membership: Membership, app_id: UUID) -> HttpResponse:
+def usage(request: PageRequest, membership: Membership, app_id: UUID) -> HttpResponseBase:
     """Show an app's month: its days, the hours of one of them, and the events that it rests on."""
     app = get_object_or_404(App, pk=app_id, team=membership.team)
     now = clock.now()
@@ -79,7 +79,7 @@ def usage(request: PageRequest, membership: Membership, app_id: UUID) -> HttpRes
 
 @require_safe
 @of_team
-def statements(request: PageRequest, membership: Membership) -> HttpResponse:
+def statements(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """List the finished months, each with its invoice."""
     page = Paginator(statements_of(membership.team), STATEMENTS_PER_PAGE).get_page(request.GET.get("page"))
     return _render(request, membership, "statements", page=page)
@@ -87,7 +87,7 @@ def statements(request: PageRequest, membership: Membership) -> HttpResponse:
 
 @require_safe
 @of_team
-def statement(request: PageRequest, membership: Membership, statement_id: UUID) -> HttpResponse:
+def statement(request: PageRequest, membership: Membership, statement_id: UUID) -> HttpResponseBase:
     """Show a finished month, line by line."""
     row = get_object_or_404(statements_of(membership.team), pk=statement_id)
     page = Paginator(lines_of(row), LINES_PER_PAGE).get_page(request.GET.get("page"))
@@ -97,7 +97,7 @@ def statement(request: PageRequest, membership: Membership, statement_id: UUID) 
 
 @require_http_methods(FORM)
 @of_team
-def limits(request: PageRequest, membership: Membership) -> HttpResponse:
+def limits(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Show budget and spend limit; on POST an owner changes them."""
     if request.method == "POST":
         return _change_limits(request, membership)
@@ -106,7 +106,7 @@ def limits(request: PageRequest, membership: Membership) -> HttpResponse:
 
 
 @owners
-def _change_limits(request: PageRequest, membership: Membership) -> HttpResponse:
+def _change_limits(request: PageRequest, membership: Membership) -> HttpResponseBase:
     form = LimitsForm.of(billing_data.account_of(membership.team), request.POST)
     if not form.is_valid():
         return _render(request, membership, "limits", form=form)
@@ -117,7 +117,7 @@ def _change_limits(request: PageRequest, membership: Membership) -> HttpResponse
 
 @require_http_methods(FORM)
 @of_team
-def details(request: PageRequest, membership: Membership) -> HttpResponse:
+def details(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Show whom invoices are addressed to; on POST an owner changes it, and Stripe learns it."""
     if request.method == "POST":
         return _change_details(request, membership)
@@ -126,7 +126,7 @@ def details(request: PageRequest, membership: Membership) -> HttpResponse:
 
 
 @owners
-def _change_details(request: PageRequest, membership: Membership) -> HttpResponse:
+def _change_details(request: PageRequest, membership: Membership) -> HttpResponseBase:
     form = DetailsForm.of(billing_data.account_of(membership.team), request.POST)
     if form.is_valid():
         refusal = billing_data.change_details(membership.team, **form.fields_of_account())
@@ -139,7 +139,7 @@ def _change_details(request: PageRequest, membership: Membership) -> HttpRespons
 
 @require_http_methods(FORM)
 @of_team
-def payment(request: PageRequest, membership: Membership) -> HttpResponse:
+def payment(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Show how the team pays; on POST lead an owner to Stripe's page for cards, or to its customer portal."""
     if request.method == "POST":
         return _to_stripe(request, membership)
@@ -150,7 +150,7 @@ def payment(request: PageRequest, membership: Membership) -> HttpResponse:
 
 
 @owners
-def _to_stripe(request: PageRequest, membership: Membership) -> HttpResponse:
+def _to_stripe(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Show a page that goes on to Stripe by itself: the policy of our pages lets no form lead elsewhere."""
     back = request.build_absolute_uri(reverse("web:billing-payment", args=[membership.team.slug]))
     url = billing_data.stripe_page(membership.team, request.POST.get("to", ""), back)
@@ -159,12 +159,12 @@ def _to_stripe(request: PageRequest, membership: Membership) -> HttpResponse:
 
 @require_safe
 @of_team
-def exports(request: PageRequest, membership: Membership) -> HttpResponse:
+def exports(request: PageRequest, membership: Membership) -> HttpResponseBase:
     """Offer a month's usage and charges as a file."""
     months = months_of(membership.team, clock.now())
     return _render(request, membership, "exports", months=months, this_month=clock.now().date().replace(day=1))
 
 
-def _render(request: PageRequest, membership: Membership, name: str, **context: object) -> HttpResponse:
+def _render(request: PageRequest, membership: Membership, name: str, **context: object) -> HttpResponseBase:
     shared = {"section": "billing", "frame": frame(membership, f"web:billing-{_UNDER.get(name, name)}")}
     return render(request, f"web/billing/{name}.html", {**shared, **context})

@@ -9,11 +9,10 @@ import pytest
 from billing.exports.selection import Format, Grain, Selection
 from billing.exports.stream import Tally, write
 from billing.models import Credit, Statement, Terms
+from billing.statements import close
 from tests.factories import make_app, make_cluster, make_team
 from tests.integration.billing.exports_made import BEGIN, HOUR, MONTH, assignment_of, every_hour, ledger
 from tests.integration.billing.focus_rules import faults_of
-
-close = pytest.importorskip("billing.statements.close", reason="months aren't closed in this checkout yet")
 
 pytestmark = pytest.mark.django_db
 

@@ -24,7 +24,6 @@ from tests.integration.billing.statements.rows import (
     make_price,
 )
 
-pytest.importorskip("billing.metering")
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("metering")]
 GIB = 2**30
 
