@@ -28,12 +28,8 @@ HOUSEKEEPING = [tasks.sweep, tasks.watch, tasks.roll, tasks.tidy, tasks.tell, ta
 
 def test_every_task_is_run_twice_here() -> None:
     celery_app.loader.import_default_modules()
-<<<<<<< HEAD
-    ours = {name for name in celery_app.tasks if name.startswith("egress.control.")}
-=======
     # Billing's are run twice beside their rooms.
     ours = {name for name in celery_app.tasks if not name.startswith(("celery.", "billing."))}
->>>>>>> rate
     assert ours == {task.name for task in (tasks.reconcile_assignment, *HOUSEKEEPING)}
 
 
