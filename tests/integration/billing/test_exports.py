@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections import defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from billing.exports import gather
 from billing.exports.bills import BATCH
 from billing.exports.selection import Format, Grain, Selection
 from billing.exports.stream import Tally, write
@@ -196,7 +196,7 @@ def test_unfinished_month_is_an_estimate_and_says_so(monkeypatch: pytest.MonkeyP
         lines = [*usage_lines(assignment, 7), line(StatementLine.Kind.CREDIT, -1)]
         return SimpleNamespace(currency="USD", lines=lines, total_cents=13)
 
-    monkeypatch.setitem(sys.modules, "billing.statements.month", SimpleNamespace(month_to_date=month_to_date))
+    monkeypatch.setattr(gather, "month_to_date", month_to_date)
 
     rows = exported()
 
