@@ -35,7 +35,9 @@ AGAIN_AT_LATEST: Final = timedelta(days=1)
 DOUBT_ENDS: Final = timedelta(days=41)
 #: So many assignments' hours are looked at in one go, two rows each at most.
 HOURS_AT_ONCE: Final = 2_500
-_RECHECKS_AT_ONCE: Final = 1_000
+#: The rest is left to the next run.
+RECHECKS_IN_ONE_RUN: Final = 20_000
+_ROWS_AT_ONCE: Final = 1_000
 #: The reason of one that has no cause yet.
 DOUBT: Final = "nodes were heard of later"
 
@@ -80,7 +82,7 @@ def look_again(late: Iterable[tuple[UUID, datetime, str]]) -> None:
         again = first[noted.assignment_id]
         again.since, again.due_at = min(again.since, noted.since), min(again.due_at, noted.due_at)
     Recheck.objects.bulk_create(
-        first.values(), batch_size=_RECHECKS_AT_ONCE,
+        first.values(), batch_size=_ROWS_AT_ONCE,
         update_conflicts=True, unique_fields=["assignment"], update_fields=["since", "due_at", "reason"],
     )  # fmt: skip
 
@@ -98,7 +100,7 @@ def correct(meter: Meter, *, ends_at: float = float("inf")) -> None:
     `ends_at` is a time of the monotonic clock.
     """
     due = Recheck.objects.filter(due_at__lte=clock.unmoved()).order_by("since", "pk")
-    for since, group in groupby(list(due[:_RECHECKS_AT_ONCE]), key=attrgetter("since")):
+    for since, group in groupby(list(due[:RECHECKS_IN_ONE_RUN]), key=attrgetter("since")):
         several = list(group)
         hours = max(1, (meter.closed_until - max(since, earliest())) // HOUR)
         for some in _parts(several, max(1, HOURS_AT_ONCE // hours)):
