@@ -67,7 +67,8 @@ def test_money_that_is_left_is_paid_back_by_a_person(stripe_side: StripeSide, se
     assert "700 cents" in refusal.message
 
 
-def test_a_stranger_closes_nothing(stripe_side: StripeSide) -> None:
+def test_a_stranger_closes_nothing(stripe_side: StripeSide, settings: Settings) -> None:
+    settings.BILLING_PAYMENT_METHOD_NEEDED = False
     team = make_payer()
     egress_enable(app=make_app(team), actor=team.members.get())
     with pytest.raises(NotAllowed):
