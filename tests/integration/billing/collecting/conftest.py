@@ -3,7 +3,9 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
-from .stripe_side import KEY, SECRET, StripeSide, running_stripe
+from .stripe_side import KEY, SECRET, StripeSide, never_hurry, running_stripe
+
+never_hurry()
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,9 @@ def main() -> None:
 
     from billing import tasks  # noqa: F401 - loaded before the fork
 
+    from .stripe_side import never_hurry
+
+    never_hurry()
     # Loads what is loaded when it is first used.
     stripe.StripeClient("sk_test_x").v1.invoices  # noqa: B018
     connections.close_all()
