@@ -1,4 +1,4 @@
-"""From events to statements: what metering books is what is stated, to the second, also in an hour of a price change."""
+"""From events to statements: what metering books is what is stated, to the second, also while a price changes."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
