@@ -22,7 +22,7 @@ from egress.control.models_told import Notification
 from egress.control.told.notices import notify
 from portal.accounts.models import User
 from tests.e2e.pages.conftest import Open
-from tests.integration.portal import rows
+from tests.integration.portal import billing_rows, rows
 
 pytestmark = pytest.mark.browser
 
@@ -244,6 +244,7 @@ def _fill_admin(crew: rows.Crew) -> None:
     rows.bring(app, "degraded", by=crew.owner)
     rows.node(crew.cluster, 0, containers={app.namespace: 2}, health="unhealthy", detail="nft failed")
     rows.token(crew)
+    billing_rows.trouble(app.team, app)
     root.groups.create(name="operators")
     gateways = [
         {"slot": slot, "private_address": "10.110.0.9", "public_address": "203.0.113.9", "state": "active"}

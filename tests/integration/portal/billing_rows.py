@@ -6,7 +6,19 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from billing.models import BillingAccount, Invoice, Statement, StatementLine, UsageRecord
+from billing.models import (
+    BillingAccount,
+    Dunning,
+    Invoice,
+    MonthExport,
+    Movement,
+    Notice,
+    Refusal,
+    Statement,
+    StatementLine,
+    UsageRecord,
+    WebhookEvent,
+)
 from egress.control import clock
 from egress.control.models import App, Assignment, Event
 from portal.accounts.models import Team
@@ -105,3 +117,26 @@ def invoice(statement: Statement, status: str = "paid", **fields: Any) -> Invoic
         **fields,
     }
     return Invoice.objects.create(statement=statement, status=status, **values)
+
+
+def trouble(team: Team, app: App) -> None:
+    """Leave a row of everything that operators look at, for a month whose payment failed."""
+    now = clock.now()
+    month = (month_begin(now) - timedelta(days=1)).date().replace(day=1)
+    pair = assignment(app, "released")
+    bill = invoice(statement(team, month, [usage_line(pair, slot, month) for slot in (0, 1)]), "open", failed_at=now)
+    payer = bill.account
+    Movement.objects.create(
+        stripe_id="re_1", kind="refund", account=payer, invoice=bill, currency="USD", cents=500, status="succeeded",
+        happened_at=now,
+    )  # fmt: skip
+    brought = WebhookEvent.objects.create(
+        stripe_id="evt_1", type="invoice.payment_failed", object_id=bill.stripe_id, payload={}, sent_at=now
+    )
+    Refusal.objects.create(
+        account=payer, invoice=bill, event=brought, step="finalize", code="customer_tax_location_invalid",
+        message="The customer's address can't be taxed.",
+    )  # fmt: skip
+    Dunning.objects.create(account=payer)
+    Notice.objects.create(team=team, kind="payment_failed", key="one", subject="Your payment failed", text="It did.")
+    MonthExport.objects.create(month=month, at=now, problem="no space left")
