@@ -132,7 +132,7 @@ class Lair(World):
         place = self.places[name]
         return ethernet(place.router, place.mac, 0x0800, packet)
 
-    def show_sign(self, *names: str, seconds: float = 20) -> list[Packet]:
+    def show_sign(self, *names: str, seconds: float = 60) -> list[Packet]:
         """Have each pod send an honest datagram, wait until all were seen outside, and return all else that was.
 
         What was sent before has arrived by then, or never will: all of it waits in the same queues.
