@@ -131,11 +131,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
     parser.add_argument("--toggles", type=int, default=20, help="route changes that they are told")
-    parser.add_argument("--gateways", type=int, default=10_000, help="gateways whose month is exported hour by hour")
+    parser.add_argument(
+        "--gateways", type=int, default=10_000, help="whose hour is closed, and whose month is exported"
+    )
     parser.add_argument("--faults", type=int, default=20, help="times that a gateway dies of each cause")
     parser.add_argument("--pairs", type=int, default=10, help="pairs whose gateways are rebooted under load")
     parser.add_argument("--calm-seconds", type=float, default=600, help="with all cores and gateways busy")
-    parser.add_argument("--gateways", type=int, default=10_000, help="whose hours are closed")
     arguments = parser.parse_args()
     benches: dict[str, tuple[str, Callable[[], tuple[dict[str, Any], dict[str, dict[str, Any]]]]]] = {
         "main-job": (missing(), lambda: main_job(arguments.rounds)),
