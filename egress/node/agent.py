@@ -153,7 +153,7 @@ class Agent:
         while True:
             await self._judged.wait()
             self._judged.clear()
-            if judge.doubted():
+            if judge.idle():
                 judge.take_returned(await self._steward.returned())
             if self._steward.judge(judge.judgement()):
                 await self._steward.try_refresh()

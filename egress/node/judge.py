@@ -168,23 +168,28 @@ class Judge:
         """Tell whether a gateway has missed rounds, and not yet as many as make it suspect."""
         return any(0 < sight.missed < self.probing.misses_to_suspect for sight in self.sights.values())
 
-    def doubted(self) -> frozenset[str]:
-        """Return the gateways that are dead unless packets come back through them."""
+    def idle(self) -> frozenset[str]:
+        """Return the gateways that are of no use and not dead yet: what they return shows whether they live."""
         return frozenset(
             gateway
             for gateway, sight in self.sights.items()
-            if gateway not in self._excused and not sight.dead and self._is_due(sight)
+            if gateway not in self._excused and not sight.dead and sight.reason in {"silent", "not_forwarding"}
         )
+
+    def doubted(self) -> frozenset[str]:
+        """Return the gateways that are dead unless packets come back through them."""
+        return frozenset(gateway for gateway in self.idle() if self._is_due(self.sights[gateway]))
 
     def take_returned(self, packets: Mapping[str, int]) -> None:
         """Take in how many packets each gateway has returned since it is suspect; who is missing stays in doubt."""
-        for gateway in self.doubted() & packets.keys():
+        doubted = self.doubted()
+        for gateway in self.idle() & packets.keys():
             sight, count = self.sights[gateway], packets[gateway]
             alive = count not in {0, sight.returned}
             sight.returned = count
             if alive:
                 sight.sign_at = self._clock
-            else:
+            elif gateway in doubted:
                 self._die(gateway, sight, "nothing came from it or through it any more")
 
     def take_buried(self, gateways: Collection[str]) -> None:
@@ -263,8 +268,7 @@ class Judge:
         probing = self.probing
         told = sight.says == "leaving" and sight.missed >= probing.misses_to_suspect
         patience_ms = probing.misses_to_suspect * probing.interval_ms if told else probing.dead_after_ms
-        idle = sight.reason in {"silent", "not_forwarding"}
-        return idle and self._clock - sight.sign_at >= patience_ms / 1000
+        return self._clock - sight.sign_at >= patience_ms / 1000
 
     def _withdraw(self, gateway: str, sight: Sight, reason: Reason) -> None:
         sight.judged = True

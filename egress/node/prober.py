@@ -29,6 +29,8 @@ _LATE = 2.5
 #: From the first miss on rounds follow each other so many times as fast, until there are enough for a suspicion.
 #: Answers to the rounds before still count: who is slow isn't silent.
 _HURRY = 2
+#: Between two counts of what silent gateways return.
+_COUNT_ROUNDS = 3
 #: A round's answers wait in the socket: this is room for those of some hundreds of gateways.
 _RECEIVE_BUFFER_BYTES = 1 << 20
 #: Datagrams from elsewhere that a round puts up with.
@@ -74,6 +76,7 @@ class Prober:
         self._echoes: dict[bytes, str] = {}
         self._echo_due = 0.0
         self._told: object = None
+        self._rounds = 0
 
     def follow(self, targets: Mapping[str, Target], key: str, probing: Probing) -> None:
         """Probe these gateways, by id, and no others; `key` is the cluster's, in hex.
@@ -118,7 +121,10 @@ class Prober:
     def _tell(self) -> None:
         judge = self.judge
         said = (judge.health(), judge.reasons(), judge.judgement())
-        if said != self._told or judge.doubted():
+        self._rounds += 1
+        # Counted now and then, so that what came just after a gateway fell silent isn't taken for younger than it is.
+        curious = judge.idle() if self._rounds % _COUNT_ROUNDS == 0 else judge.doubted()
+        if said != self._told or curious:
             self._told = said
             self._on_change()
 

@@ -88,6 +88,18 @@ def test_two_seconds_of_silence_make_it_dead_unless_packets_come_back_through_it
     assert judged.reasons() == {"a": "dead"}
 
 
+def test_what_came_back_just_after_the_silence_began_counts_from_then() -> None:
+    judged = judge()
+    play(judged, 3, silent="a")
+    judged.take_returned({"a": 7})
+    play(judged, 19, silent="a")
+    judged.take_returned({"a": 7})
+    assert judged.dead() == set()
+    play(judged, silent="a")
+    judged.take_returned({"a": 7})
+    assert judged.dead() == {"a"}
+
+
 def test_a_kernel_that_answers_keeps_a_silent_gateway_alive_but_not_one_that_says_it_does_not_forward() -> None:
     judged = judge()
     for _ in range(60):
