@@ -2,7 +2,6 @@
 
 from django.db import models
 
-from egress.control import clock
 from egress.control.models import Cluster
 from portal.accounts.models import User
 
@@ -22,7 +21,6 @@ class Replay(models.Model):
     actor = models.ForeignKey(User, models.PROTECT, related_name="+")
     #: What happens up to here is written. Moved on in the transaction that writes it.
     played_until = models.DateTimeField()
-    began_at = models.DateTimeField(default=clock.unmoved)
     finished_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Made-up history, played through real metering, rating, statements and invoicing: for demo, tests and bench (ADR 30)."""
+"""Made-up history, played through real metering, rating, statements and invoicing (ADR 30)."""

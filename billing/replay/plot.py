@@ -21,6 +21,8 @@ APPS_OF_A_NODE = 400
 FEWEST_NODES = 3
 #: A day's reports come at this time of day, and hours are closed then.
 DAYS_BEGIN = timedelta(hours=2)
+#: In such a share of its months a team is given terms, or a credit.
+FAVOURED = 0.3
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -104,12 +106,12 @@ def _favours(dice: Random, team: int, first: date, count: int) -> Iterator[Scene
     """Agree on terms from a month's beginning on, and grant credits."""
     for number in range(count):
         month = months.begin_of(month_after(first, number))
-        if dice.random() < 0.3:
+        if dice.random() < FAVOURED:
             percent, hours = dice.choice([0, 10, Decimal("12.5"), Decimal("33.33")]), dice.choice([0, 10, 500])
             given: dict[str, object] = {
                 "starts_at": month, "discount_percent": Decimal(percent), "free_slot_hours": hours,
             }  # fmt: skip
             yield Scene(at=month - _HOUR / 2, kind=Kind.TERMS, team=team, given=given)
-        if dice.random() < 0.3:
+        if dice.random() < FAVOURED:
             cents = dice.randrange(1, 4_000)
             yield Scene(at=month + _DAY * 27 * dice.random(), kind=Kind.CREDIT, team=team, given={"cents": cents})

@@ -1,7 +1,7 @@
 """Play a history day by day: what happens in a day, then what workers make of it. Goes on where it was interrupted.
 
-A day's rows are one transaction with the note that they are written. What workers do after it may be done again: closing
-hours and months and collecting are re-entrant.
+A day's rows are one transaction with the note that they are written. What workers do after it may be done again:
+closing hours and months and collecting are re-entrant.
 """
 
 import logging
@@ -60,8 +60,10 @@ def replay(
     if row.finished_at is None:
         with _among_itself():
             _play_all(row, plot, say)
-        stage.take_down(row)
-        row.refresh_from_db()
+            with clock.playing(row.played_until):
+                stage.take_down(row)
+        row.finished_at = clock.unmoved()
+        row.save(update_fields=["finished_at"])
     return row
 
 

@@ -10,7 +10,7 @@ from django.db import transaction
 from billing.models import Meter, Replay
 from billing.rating import months
 from egress.control import clock
-from egress.control.models import App, Assignment, Node
+from egress.control.models import App, Assignment, Node, NodeStatus
 from egress.control.services import cluster_create, node_remove
 from portal.accounts.models import Membership, Role, Team, User
 
@@ -123,6 +123,5 @@ def _make(plot: Plot, *, seed: int, first: date, count: int, owner: User | None)
 
 def take_down(replay: Replay) -> None:
     """Remove the nodes, so that nobody waits for them."""
-    for node in Node.objects.filter(cluster=replay.cluster_id, status="live"):
+    for node in Node.objects.filter(cluster=replay.cluster_id, status=NodeStatus.LIVE):
         node_remove(node=node, actor=replay.actor)
-    Replay.objects.filter(pk=replay.pk, finished_at=None).update(finished_at=clock.unmoved())
