@@ -133,7 +133,7 @@ def check_statements() -> None:
     for statement in Statement.objects.all():
         assert statement.total_cents == sum(statement.lines.values_list("cents", flat=True)) >= 0
     for credit in Credit.objects.all():
-        assert 0 <= credit.cents + sum(line.cents for line in credit.lines.all() if line.cents < 0)
+        assert credit.cents + sum(line.cents for line in credit.lines.all() if line.cents < 0) >= 0
 
 
 def check_exports(month: date) -> None:

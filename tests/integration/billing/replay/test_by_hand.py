@@ -31,7 +31,7 @@ def price(text: str, per_hour: str, **more: object) -> Scene:
 
 
 def life(app: int, ready: str, disabled: str, drained: str) -> list[Scene]:
-    asked, away = at(f"{ready.split()[0]} 00:00"), at(f"{drained.split()[0]} 20:10")
+    asked, away = at(f"{ready.split(maxsplit=1)[0]} 00:00"), at(f"{drained.split(maxsplit=1)[0]} 20:10")
     moments = {
         Kind.ENABLE: asked, Kind.READY: at(ready), Kind.ACTIVATE: at(ready), Kind.DISABLE: at(disabled),
         Kind.DRAIN: at(drained), Kind.RELEASE: away, Kind.RELEASED: away,

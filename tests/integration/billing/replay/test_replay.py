@@ -17,7 +17,7 @@ from django.db import transaction
 from pytest_django import Settings
 
 from billing.metering import close
-from billing.models import Invoice, Meter, Price, Replay, Statement, StatementLine, TrafficRecord, UsageRecord
+from billing.models import Invoice, Price, Replay, Statement, StatementLine, TrafficRecord, UsageRecord
 from billing.replay.errors import ReplayDisturbed, ReplayRefused
 from billing.replay.plot import plot_of
 from billing.replay.run import replay

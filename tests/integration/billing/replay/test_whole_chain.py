@@ -3,7 +3,7 @@
 The model (`model.py`) imports nothing of billing, and is held against numbers that were worked out by hand.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import date
 
 import pytest
 from django.db import transaction
