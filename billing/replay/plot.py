@@ -107,10 +107,11 @@ def _favours(dice: Random, team: int, first: date, count: int) -> Iterator[Scene
     for number in range(count):
         month = months.begin_of(month_after(first, number))
         if dice.random() < FAVOURED:
-            percent, hours = dice.choice([0, 10, Decimal("12.5"), Decimal("33.33")]), dice.choice([0, 10, 500])
-            given: dict[str, object] = {
-                "starts_at": month, "discount_percent": Decimal(percent), "free_slot_hours": hours,
-            }  # fmt: skip
+            given = {
+                "starts_at": month,
+                "discount_percent": Decimal(dice.choice(["0", "10", "12.5", "33.33"])),
+                "free_slot_hours": dice.choice([0, 10, 500]),
+            }
             yield Scene(at=month - _HOUR / 2, kind=Kind.TERMS, team=team, given=given)
         if dice.random() < FAVOURED:
             cents = dice.randrange(1, 4_000)

@@ -4,19 +4,19 @@ A day's rows are one transaction with the note that they are written. What worke
 closing hours and months and collecting are re-entrant.
 """
 
-import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Final
 
-from celery import current_app
 from django.conf import settings
 from django.db import transaction
 
 from billing.collecting import invoicing
 from billing.collecting.door import is_set_up
 from billing.metering import close as hours
+from billing.metering.evidence import hour_of
 from billing.models import Invoice, Meter, MonthClose, Replay
 from billing.rating import months
 from billing.statements import close as statements
@@ -29,11 +29,10 @@ from .play import play
 from .plot import DAYS_BEGIN, days_of, month_after, plot_of
 from .scenes import Plot, Scene
 
-log = logging.getLogger(__name__)
-
 _DAY: Final = timedelta(days=1)
 #: Rounds of collecting after a month's close; what is left then is the workers'.
 MOST_ROUNDS: Final = 1_000
+_BROKER: Final = "CELERY_BROKER_URL"
 
 
 def replay(
@@ -109,7 +108,7 @@ def _work(row: Replay, day: datetime) -> None:
     """Do what workers do, at the time that the clock shows."""
     hours.close_hours()
     closed = Meter.objects.values_list("closed_until", flat=True).first()
-    if closed is None or not hours.hour_of(day - hours.SETTLE) <= closed <= day:
+    if closed is None or not hour_of(day - hours.SETTLE) <= closed <= day:
         raise ReplayDisturbed(f"Hours up to {closed} are closed on {day}: workers meter here, too.")
     for month in _due(row, day):
         statements.close_month(month)
@@ -138,12 +137,14 @@ def _collect() -> None:
 
 @contextmanager
 def _among_itself() -> Iterator[None]:
-    """Ask no policy, for who may enable now says nothing of then; and wake no worker: messages stay in here."""
-    asked, broker = settings.EGRESS_ADMISSION, current_app.conf.broker_url
-    settings.EGRESS_ADMISSION = []
-    current_app.conf.broker_url = "memory://localhost"
+    """Ask no policy, for who may enable now says nothing of then; and wake no worker: messages stay in this process."""
+    asked, settings.EGRESS_ADMISSION = settings.EGRESS_ADMISSION, []
+    # Celery takes it from there first.
+    broker, os.environ[_BROKER] = os.environ.get(_BROKER), "memory://localhost"
     try:
         yield
     finally:
         settings.EGRESS_ADMISSION = asked
-        current_app.conf.broker_url = broker
+        del os.environ[_BROKER]
+        if broker is not None:
+            os.environ[_BROKER] = broker

@@ -3,5 +3,5 @@ from pytest_django import Settings
 
 
 @pytest.fixture(autouse=True)
-def _a_lab(settings: Settings) -> None:
+def a_lab(settings: Settings) -> None:
     settings.DIGITALOCEAN_API_URL = "https://127.0.0.1:8443"

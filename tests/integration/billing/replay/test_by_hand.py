@@ -61,9 +61,11 @@ def plot_by_hand() -> Plot:
         if out == moment.startswith("10 10")
     ]
     # The node is silent from the 10th to the 14th, and tells of its pivots then.
-    for day in days_of(begin, end):
-        if not at("10 00:00") < day < at("14 00:00"):
-            scenes.append(Scene(at=day, kind=Kind.REPORT, node=0, turns=turns if day == at("14 02:00") else []))
+    scenes += [
+        Scene(at=day, kind=Kind.REPORT, node=0, turns=turns if day == at("14 02:00") else [])
+        for day in days_of(begin, end)
+        if not at("10 00:00") < day < at("14 00:00")
+    ]
     scenes.sort(key=lambda scene: scene.at)
     return Plot(begin=begin, end=end, apps=4, teams=1, nodes=1, scenes=scenes)
 
