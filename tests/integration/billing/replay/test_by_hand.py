@@ -48,6 +48,12 @@ def plot_by_hand() -> Plot:
         *life(1, "20 12:00", "20 13:00", "20 13:00:02"),
         *life(2, "21 01:00", "28 20:00", "28 20:00:01"),
         *life(3, "1 00:10:00.900000", "29 20:00:00.999999", "29 20:00:03"),
+        # Disabled for an hour, and taken back; ten minutes later it is in use again.
+        Scene(at=at("23 10:00"), kind=Kind.HOLD, app=2, life=0),
+        Scene(at=at("23 10:00:01"), kind=Kind.DRAIN, app=2, life=0),
+        Scene(at=at("23 11:00"), kind=Kind.RESUME, app=2, life=0),
+        Scene(at=at("23 11:10"), kind=Kind.REROUTE, app=2, life=0),
+        Scene(at=at("23 11:10:05"), kind=Kind.ACTIVATE, app=2, life=0),
         *(Scene(at=at("2 00:00"), kind=Kind.CARRY, app=app, life=0, node=0) for app in (0, 3)),
         # More than the ten that are included; a report that was overtaken counts nothing.
         Scene(at=at("5 08:00"), kind=Kind.COUNT, app=0, life=0, slot=0, boot="a", bytes=12 * GIB),
@@ -93,16 +99,16 @@ def test_a_month_costs_what_was_worked_out_by_hand(monkeypatch: pytest.MonkeyPat
         # Half an hour at 0.02 and half an hour at 0.03 are 2.5 cents: half to even.
         ("replay-app-2", 0, "usage"): (3_600, 2),
         ("replay-app-2", 1, "usage"): (3_600, 2),
-        # 187 h at 0.03.
-        ("replay-app-3", 0, "usage"): (187 * 3_600, 561),
-        ("replay-app-3", 1, "usage"): (187 * 3_600, 561),
+        # 187 h less 70 min at 0.03 are 557.5 cents: half to even.
+        ("replay-app-3", 0, "usage"): (187 * 3_600 - 70 * 60, 558),
+        ("replay-app-3", 1, "usage"): (187 * 3_600 - 70 * 60, 558),
         # 672 h less their share of 6 h in 696 h are 2,398,344 s: 1,664,400 at 0.02 and 733,944 at 0.03.
         ("replay-app-4", 0, "usage"): (last, 1_536),
         ("replay-app-4", 1, "usage"): (last, 1_536),
     }
     capped = StatementLine.objects.get(app__name="replay-app-4", slot=1)
     assert [part["charged_seconds"] for part in capped.detail["parts"]] == [1_664_400, 733_944]
-    assert Statement.objects.get().total_cents == 2 * (892 + 2 + 561 + 1_536) + 2
+    assert Statement.objects.get().total_cents == 2 * (892 + 2 + 558 + 1_536) + 2
     late = UsageRecord.objects.filter(sequence__gt=0).values_list("hour__day", "hour__hour", "seconds")
     assert {(day, hour) for day, hour, _ in late} == {(10, hour) for hour in range(10, 16)}
     assert sum(seconds for *_, seconds in late) == -2 * 2 * 6 * 3_600
