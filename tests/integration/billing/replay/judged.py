@@ -7,6 +7,7 @@ from collections import defaultdict
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from django.db.models import Sum
 
@@ -32,6 +33,12 @@ from tests.integration.billing.replay.model import (
 )
 
 MICROSECOND = timedelta(microseconds=1)
+#: In which columns exports say which statement an amount belongs to.
+_MONEY = {
+    Format.CSV: ("statement_id", "amount"),
+    Format.JSONL: ("statement_id", "amount"),
+    Format.FOCUS: ("InvoiceId", "BilledCost"),
+}
 #: What a scene says of an assignment's use, and of who wants it.
 IN_USE = {Kind.READY: True, Kind.REROUTE: True, Kind.DRAIN: False}
 WANTED = {Kind.DISABLE: False, Kind.HOLD: False, Kind.RESUME: True}
@@ -140,23 +147,30 @@ def check_exports(month: date) -> None:
     """Check that each format in each grain adds up to each statement of a month, to the cent."""
     stated = Statement.objects.filter(month=month)
     owed = {str(each.pk): Decimal(each.total_cents) / 100 for each in stated if each.lines.exists()}
+    lines = StatementLine.objects.filter(statement__in=stated, kind=StatementLine.Kind.USAGE)
+    used = {str(pk): seconds for pk, seconds in lines.values_list("pk", "quantity")}
     for form in Format:
         for grain in Grain:
             tally = Tally()
             text = b"".join(write(Selection(month=month), form, grain, tally)).decode()
-            assert _sums(form, text) == owed
+            rows = _rows(form, text)
+            assert _sums(rows, *_MONEY[form]) == owed
+            if form is not Format.FOCUS:
+                seconds = [row for row in rows if row["kind"] == "usage"]
+                assert _sums(seconds, "line_id", "quantity") == used
             assert tally.amounts["USD"] == sum(each.total_cents for each in stated) * 10_000
 
 
-def _sums(form: Format, text: str) -> dict[str, Decimal]:
+def _rows(form: Format, text: str) -> list[dict[str, Any]]:
     if form is Format.JSONL:
-        rows = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in text.splitlines()]
-    else:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    statement, amount = ("InvoiceId", "BilledCost") if form is Format.FOCUS else ("statement_id", "amount")
+        return [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in text.splitlines()]
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def _sums(rows: list[dict[str, Any]], by: str, amount: str) -> dict[str, Decimal]:
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
-        sums[row[statement]] += Decimal(row[amount])
+        sums[row[by]] += Decimal(row[amount])
     return dict(sums)
 
 
