@@ -10,6 +10,7 @@ from .ledger import TrafficRecord, UsageRecord
 from .metering import Meter, Recheck
 from .notices import Notice, NoticeMail
 from .prices import Credit, Price, Terms
+from .replay import Replay
 from .statements import Statement, StatementLine
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Price",
     "Recheck",
     "Refusal",
+    "Replay",
     "Statement",
     "StatementLine",
     "StatementProblem",

@@ -1,8 +1,8 @@
-"""Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME] [--out FOLDER] …`.
+"""Measure on this machine, from the checkout's root: `python -m tests.bench [--only NAME …] [--out FOLDER] …`.
 
 `main-job` is the demo's way from a click to a packet, `distribution` a route change's way to 200 agents, `reliability`
-what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing, `exports` a month of
-usage hour by hour.
+what apps notice of faults, of maintenance and of load, `metering` an hour's close for billing, `rating` a month's
+statements, `exports` a month of usage hour by hour.
 """
 
 import argparse
@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench import distribution, exports, measures, metering, pivots, record, reliability
+from tests.bench import distribution, exports, measures, metering, pivots, rating, record, reliability
 from tests.e2e.conftest import missing
 from tests.e2e.system import System
 from tests.engines.servers import why_no_postgresql
 from tests.machine import no_namespaces
 
+NAMES = ("main-job", "distribution", "pivots", "reliability", "metering", "rating", "exports")
 APPS = ("shop-api", "mail-worker", "docs-site")
 REST_SECONDS = 60
 FROZEN_ROUNDS = 20
@@ -123,17 +124,24 @@ def closing(gateways: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return figures, metering.verdicts(figures)
 
 
+def stating(apps: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Measure the rating of a month; returns its figures and verdicts."""
+    figures = rating.on_both(apps=apps)
+    return figures, rating.verdicts(figures)
+
+
 def main() -> int:
     """Measure, print and write; return 1 when a limit isn't kept, 2 when this machine can't measure."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--only", choices=("main-job", "distribution", "pivots", "reliability", "metering", "exports"))
+    parser.add_argument(
+        "--only", choices=NAMES, nargs="+", default=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}"
+    )
     parser.add_argument("--out", type=Path, default=record.ROOT / "docs/bench", help="the folder to write to")
     parser.add_argument("--rounds", type=int, default=50, help="ADDs of each plugin")
     parser.add_argument("--agents", type=int, default=200, help="agents that hold their long polls")
     parser.add_argument("--toggles", type=int, default=20, help="route changes that they are told")
-    parser.add_argument(
-        "--gateways", type=int, default=10_000, help="whose hour is closed, and whose month is exported"
-    )
+    parser.add_argument("--gateways", type=int, default=10_000, help="whose hours are closed and exported")
+    parser.add_argument("--apps", type=int, default=10_000, help="whose month is rated")
     parser.add_argument("--faults", type=int, default=20, help="times that a gateway dies of each cause")
     parser.add_argument("--pairs", type=int, default=10, help="pairs whose gateways are rebooted under load")
     parser.add_argument("--calm-seconds", type=float, default=600, help="with all cores and gateways busy")
@@ -144,11 +152,12 @@ def main() -> int:
         "reliability": (missing(), lambda: ends(arguments.faults, arguments.pairs, arguments.calm_seconds)),
         "exports": (why_no_postgresql(), lambda: billing_exports(arguments.gateways)),
         "pivots": (no_namespaces(), lambda: pivoting(arguments.rounds)),
+        "rating": (why_no_postgresql(), lambda: stating(arguments.apps)),
         "metering": (why_no_postgresql(), lambda: closing(arguments.gateways)),
     }
     code = 0
     for name, (reason, bench) in benches.items():
-        if arguments.only in {None, name}:
+        if name in arguments.only:
             code = max(code, _bench(name, reason, bench, arguments.out / f"{name}.json"))
     return code
 

@@ -108,11 +108,14 @@ def outages_of_each(assignments: Collection[UUID], begin: datetime, end: datetim
     carried: dict[UUID, dict[UUID, list[Span]]] = defaultdict(lambda: defaultdict(list))
     unheard: dict[UUID, datetime] = {}
     rows = Carry.objects.filter(Q(until=None) | Q(until__gt=begin), assignment__in=turns.keys(), since__lt=end)
-    for pk, node, since, until, heard in rows.values_list("assignment", "node", "since", "until", "node__reported_at"):
-        # A node that is gone was heard of before it was noted as gone.
-        known = min(until or end, heard or since)
+    columns = ("assignment", "node", "since", "until", "node__reported_at", "node__status")
+    for pk, node, since, until, heard, status in rows.values_list(*columns):
+        carried_until = min(until or end, end)
+        known = min(carried_until, heard or since)
         carried[pk][node].append(Span(since, known))
-        if until is None and known < end:
+        # Also after its end: an assignment is released without the word of a node that is silent. One that was removed
+        # says nothing any more.
+        if known < carried_until and status == NodeStatus.LIVE:
             unheard[pk] = min(known, unheard.get(pk, end))
     return {
         pk: Told(

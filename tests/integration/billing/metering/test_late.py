@@ -9,6 +9,7 @@ from billing.metering import close, late
 from billing.models import Meter, Recheck, UsageRecord
 from egress.control import clock
 from egress.control.models import Event, Node
+from egress.control.models_told import Carry
 from tests.integration.billing.metering.history import (
     Hours,
     at,
@@ -163,6 +164,23 @@ def test_an_hour_is_in_doubt_until_all_nodes_that_carry_the_app_were_heard(close
     close_until(at("12:00"))
     assert ledger(assignment) == {"09": (3600, 0), "10": (3600, 0), "11": (3600, 0)}
     assert not Recheck.objects.exists()
+
+
+def test_the_doubt_about_a_silent_node_outlasts_the_assignment(close_until: Hours) -> None:
+    """Released while it was silent: its carry is ended without its word, which may still be that it served."""
+    assignment = make_assignment()
+    begin_use(assignment, at("09:00"))
+    out = carry(assignment, at("09:00"), heard=at("13:00"), until=at("13:00"))
+    pivot(assignment, out, at("10:00"), out=True)
+    silent = carry(assignment, at("09:00"), heard=at("10:00"))
+    close_until(at("12:00"))
+    end_use(assignment, at("12:00"))
+    Carry.objects.filter(node=silent).update(until=at("12:01"))
+    for heard, said in (("10:00", (0, 3600)), ("13:00", (3600, 0))):
+        Node.objects.filter(pk=silent.pk).update(reported_at=at(heard))
+        Recheck.objects.update(due_at=clock.unmoved())
+        close_until(at("14:00"))
+        assert ledger(assignment)["10"] == ledger(assignment)["11"] == said
 
 
 def test_a_doubt_is_looked_at_ever_more_rarely(db: None) -> None:

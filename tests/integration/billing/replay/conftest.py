@@ -1,0 +1,7 @@
+import pytest
+from pytest_django import Settings
+
+
+@pytest.fixture(autouse=True)
+def a_lab(settings: Settings) -> None:
+    settings.DIGITALOCEAN_API_URL = "https://127.0.0.1:8443"
