@@ -75,7 +75,7 @@ def currency(initial: str) -> forms.ChoiceField:
     return forms.ChoiceField(label="Currency", choices=choices, initial=initial, widget=UnfoldAdminSelectWidget)
 
 
-def row_of(model: type[Model], name: str, **more: Any) -> forms.ModelChoiceField[Any]:
+def row_of(model: type[Model], name: str, **more: Any) -> forms.Field:
     """Return a field to look up the row that column `name` of `model` leads to."""
     column: Any = model._meta.get_field(name)  # noqa: SLF001  # Django's documented model API
     widget = AutocompleteSelect(column, site, attrs={"style": "width: 100%"})

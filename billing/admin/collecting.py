@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from billing import words
 from billing.collecting import concerns, mirror, refusals
 from billing.models import BillingAccount, Dunning, Invoice, Movement, Notice, Refusal, WebhookEvent
 from egress.control.admin.base import AttentionFilter, ReadOnlyAdmin, RowsInline, each, link, on_row, operator
@@ -148,22 +149,17 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     @display(description="Total before tax")
     def total(self, invoice: Invoice) -> str:
         """Show the statement's total."""
-        return _money(invoice.total_cents, invoice.currency)
+        return words.money(invoice.total_cents, invoice.currency)
 
     @display(description="Paid")
     def paid(self, invoice: Invoice) -> str:
         """Show what was paid of what is due."""
-        return f"{_money(invoice.paid_cents, invoice.currency)} of {_money(invoice.due_cents, invoice.currency)}"
+        return f"{words.money(invoice.paid_cents, invoice.currency)} of {words.money(invoice.due_cents, invoice.currency)}"
 
     @action(description="See anew at Stripe", permissions=["operate"])
     def look(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
         """Ask Stripe for their present state."""
         each(self, request, queryset.exclude(stripe_id="").exclude(status="credited"), mirror.refresh, "is up to date")
-
-
-def _money(cents: int, currency: str) -> str:
-    sign = "-" if cents < 0 else ""
-    return f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d} {currency}"
 
 
 @admin.register(Movement)
