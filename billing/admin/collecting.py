@@ -154,7 +154,9 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     @display(description="Paid")
     def paid(self, invoice: Invoice) -> str:
         """Show what was paid of what is due."""
-        return f"{words.money(invoice.paid_cents, invoice.currency)} of {words.money(invoice.due_cents, invoice.currency)}"
+        return (
+            f"{words.money(invoice.paid_cents, invoice.currency)} of {words.money(invoice.due_cents, invoice.currency)}"
+        )
 
     @action(description="See anew at Stripe", permissions=["operate"])
     def look(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:

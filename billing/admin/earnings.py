@@ -79,9 +79,8 @@ def _require(page: Any, request: HttpRequest) -> None:
 
 
 def _page(page: Any, request: HttpRequest, name: str, **context: Any) -> HttpResponse:
-    return TemplateResponse(
-        request, f"billing/admin/{name}.html", {**page.admin_site.each_context(request), "opts": page.opts, **context}
-    )
+    context |= page.admin_site.each_context(request) | {"title": context["title"]}
+    return TemplateResponse(request, f"billing/admin/{name}.html", context)
 
 
 def _revenue_row(row: MonthRevenue) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, RelatedDropdownFilter
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
@@ -26,7 +26,7 @@ class LedgerAdmin(ReadOnlyAdmin[Any]):
         HourFilter,
         ("assignment__app__team", AutocompleteSelectFilter),
         ("assignment__app", AutocompleteSelectFilter),
-        ("assignment__cluster", admin.RelatedFieldListFilter),
+        ("assignment__cluster", RelatedDropdownFilter),
     )
     list_filter_submit = True
     list_select_related = ("assignment__app__team", "assignment__cluster")
@@ -34,7 +34,7 @@ class LedgerAdmin(ReadOnlyAdmin[Any]):
     ordering = ("-hour", "-assignment", "-slot", "-sequence")
     sortable_by = ()
     paginator = InfinitePaginator
-    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     shown_first: ClassVar[tuple[str, ...]] = ("hour", "app", "team", "cluster", "gateway", "sequence")
     hidden: ClassVar[tuple[str, ...]] = ("id", "slot")
 

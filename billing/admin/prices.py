@@ -18,6 +18,7 @@ from django.urls import reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from billing import words
 from billing.models import Credit, Price, StatementLine, Terms
@@ -25,6 +26,7 @@ from billing.rating import services
 from billing.rating.money import CENTS
 from egress.control import clock
 from egress.control.admin.base import ReadOnlyAdmin, operator
+from egress.control.models import Cluster
 
 from .asking import ReasonForm, amount, ask, currency, moment, row_at, row_of, whole
 
@@ -51,7 +53,9 @@ class PriceForm(ReasonForm):
     included_gib = whole("GiB included", "Of each gateway's month.", 0, MOST_GIB)
     starts_at = moment("Starts", _STARTS_HELP)
     ends_at = moment("Ends", _ENDS_HELP)
-    field_order = ("cluster", "currency")
+    field_order = (
+        "cluster", "currency", "per_slot_hour", "cap_hours", "per_gib", "included_gib", "starts_at", "ends_at",
+    )  # fmt: skip
 
 
 class EndForm(ReasonForm):
@@ -129,7 +133,7 @@ class AskedAdmin(ReadOnlyAdmin[Any]):
 class PriceAdmin(AskedAdmin):
     """Prices with their history; set, ended and withdrawn with a reason."""
 
-    list_display = ("where", "currency", "amount", "cap_hours", "traffic", "state", "starts_at", "ends_at", "reason")
+    list_display = ("where", "amount", "cap_hours", "traffic", "state", "starts_at", "ends_at", "reason")
     list_filter = ("currency", ("cluster", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("cluster", "created_by")
     search_fields = ("reason", "cluster__name")

@@ -102,7 +102,7 @@ def _meter(page: Any, row: Meter) -> _Matter:
 
 
 def _close(page: Any, row: MonthClose) -> _Matter:
-    return f"{page.problems(row)} teams have no statement yet", row.began_at
+    return f"statements that can't be made: {page.problems(row)}", row.began_at
 
 
 def _problem(page: Any, row: StatementProblem) -> _Matter:

@@ -219,7 +219,8 @@ def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew) -> N
         assert answer is not None
         assert answer.status == 200, path
         assert page.locator("h1").first.is_visible(), path
-        for width in WIDTHS[1:]:
+        # What is django-unfold's own isn't made for the narrowest.
+        for width in WIDTHS if path in own else WIDTHS[1:]:
             page.set_viewport_size({"width": width, "height": 900})
             assert _page_overflow(page) <= 0, f"{path} at {width}"
 

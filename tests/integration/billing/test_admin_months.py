@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import Settings
 
-from billing.models import MonthClose, Statement, StatementLine, StatementProblem, UsageRecord
+from billing.models import BillingAccount, MonthClose, Statement, StatementProblem, UsageRecord
 from billing.statements import metered
 from billing.statements.close import close_month
 from egress.control.models import Event
@@ -67,9 +67,7 @@ def test_a_line_that_the_ledger_does_not_bear_out_says_so(admin_client: Client) 
     with connection.cursor() as cursor:
         # As if it had been there: a row below the statement's mark.
         cursor.execute("UPDATE billing_statement SET ledger_up_to = %s", [late.pk])
-    assert "don&#x27;t agree: 35940 and 36000 seconds" in shown(
-        admin_client, "statementline_change", line.pk
-    ) or "don't agree: 35940 and 36000 seconds" in shown(admin_client, "statementline_change", line.pk)
+    assert "don't agree: 35940 and 36000 seconds" in shown(admin_client, "statementline_change", line.pk)
 
 
 def test_a_line_is_found_by_the_id_that_the_invoice_shows(admin_client: Client) -> None:
@@ -109,9 +107,6 @@ def test_a_statement_of_many_lines_shows_them_page_by_page(admin_client: Client)
 
 def test_a_statement_that_can_not_be_made_is_listed_with_why_until_it_is(admin_client: Client) -> None:
     team = make_team()
-    StatementLine.objects.count()
-    from billing.models import BillingAccount
-
     BillingAccount.objects.create(team=team, currency="EUR")
     book(make_assignment(app=make_app(team)), JANUARY)
     close_month(JANUARY.date())

@@ -57,7 +57,7 @@ def test_each_trouble_is_told_with_its_reason_and_leads_to_its_list(admin_client
     matters = {title: found[title].rows[0].matter for title in TITLES}
     assert {title: found[title].waiting for title in TITLES} == dict.fromkeys(TITLES, 1)
     assert "aren't closed" in matters["metering"]
-    assert matters["months being closed"] == "1 teams have no statement yet"
+    assert matters["months being closed"] == "statements that can't be made: 1"
     assert matters["statement problems"] == "price_missing: There is no price in EUR."
     assert "can't be taxed" in matters["refused by Stripe"]
     assert "unpaid" in matters["invoices to be paid"]
