@@ -43,7 +43,12 @@ _ENDS_HELP = "Empty: until something follows."
 class PriceForm(ReasonForm):
     """A price from some time on."""
 
-    cluster = row_of(Price, "cluster", required=False, help_text="Empty: all clusters that have no price of their own.")
+    cluster = forms.ModelChoiceField(
+        Cluster.objects.order_by("name"),
+        required=False,
+        empty_label="All clusters that have no price of their own",
+        widget=UnfoldAdminSelectWidget,
+    )
     currency = currency(settings.BILLING_CURRENCY)
     per_slot_hour = amount("Price of a gateway's hour", "An app has two gateways.", decimals=8, max_digits=PRICE_DIGITS)
     cap_hours = whole("Hours charged a month at most", "Of each gateway.", settings.BILLING_CAP_HOURS, MOST_HOURS)

@@ -178,7 +178,7 @@ def test_the_pages_ask_as_often_for_many_apps_as_for_few(admin_client: Client) -
         return counts
 
     asked(1)
-    few, many = asked(1), asked(60)
+    few, many = asked(1), asked(20)
     assert few == many
     assert max(many) <= 13
 

@@ -93,7 +93,7 @@ def test_statements_are_found_by_month_and_team(admin_client: Client) -> None:
 
 def test_a_statement_of_many_lines_shows_them_page_by_page(admin_client: Client) -> None:
     make_price("0.10")
-    few, many = stated(), stated(apps=40)
+    few, many = stated(), stated(apps=27)
 
     def asked(statement: Statement) -> int:
         with CaptureQueriesContext(connection) as queries:

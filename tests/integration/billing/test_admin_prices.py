@@ -19,7 +19,7 @@ from tests.factories import make_cluster, make_team, make_user
 
 from .statements.rows import at, go_to, make_price
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.costly]
 NOW, SOON, LATER = at(10), at(15), at(20)
 PRICE: dict[str, Any] = {
     "currency": "USD",

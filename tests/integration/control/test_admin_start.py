@@ -22,6 +22,12 @@ from .fleet import Fleet
 START = "/admin/"
 
 
+@pytest.fixture(autouse=True)
+def _own_sections(settings: Settings) -> None:
+    """Leave out what the rooms above add: they have tests of their own."""
+    settings.START_SECTIONS = []
+
+
 def _sections(client: Client) -> dict[str, Any]:
     return {section.title: section for section in client.get(START).context["sections"]}
 
@@ -30,8 +36,7 @@ def _counts(section: Any) -> dict[str, int]:
     return {figure.label: figure.count for figure in section.figures if figure.count}
 
 
-def test_a_fleet_that_is_well_needs_no_look(admin_client: Client, fleet: Fleet, settings: Settings) -> None:
-    settings.START_SECTIONS = []
+def test_a_fleet_that_is_well_needs_no_look(admin_client: Client, fleet: Fleet) -> None:
     fleet.bring_up()
     sections = _sections(admin_client)
     assert {title: (section.total, section.waiting) for title, section in sections.items()} == {
