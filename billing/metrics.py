@@ -7,7 +7,21 @@ from django.db.models import Count, Min, QuerySet
 
 from billing.collecting import concerns
 from billing.collecting.door import is_set_up
-from billing.models import Invoice, InvoiceStatus, Movement, Refusal, Statement, WebhookEvent
+from billing.exports.concerns import export_concerns
+from billing.metering.concerns import meter_concerns
+from billing.models import (
+    Invoice,
+    InvoiceStatus,
+    Meter,
+    MonthClose,
+    MonthExport,
+    Movement,
+    Refusal,
+    Statement,
+    StatementProblem,
+    WebhookEvent,
+)
+from billing.statements.concerns import close_concerns, problem_concerns
 from egress.control import clock
 from egress.control.attention import Concern
 from egress.wire.exposition import PLAIN, Metric, Page, Values
@@ -44,6 +58,10 @@ def page() -> Page:
             **_concerned(Invoice.objects.all(), concerns.invoice_concerns()),
             **_concerned(Movement.objects.all(), concerns.movement_concerns()),
             **_concerned(WebhookEvent.objects.all(), concerns.event_concerns()),
+            **_concerned(StatementProblem.objects.all(), problem_concerns()),
+            **_concerned(MonthClose.objects.all(), close_concerns()),
+            **_concerned(Meter.objects.all(), meter_concerns()),
+            **_concerned(MonthExport.objects.all(), export_concerns()),
         },
         STALLED: {PLAIN: max(waits)},
     }

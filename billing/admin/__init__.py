@@ -1,5 +1,5 @@
 """The operators' pages of billing."""
 
-from . import collecting, exports
+from . import collecting, earnings, exports, ledger, prices, statements
 
-__all__ = ["collecting", "exports"]
+__all__ = ["collecting", "earnings", "exports", "ledger", "prices", "statements"]

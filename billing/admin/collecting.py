@@ -6,19 +6,18 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
+from billing import words
 from billing.collecting import concerns, mirror, refusals
-from billing.collecting.errors import CollectingError
 from billing.models import BillingAccount, Dunning, Invoice, Movement, Notice, Refusal, WebhookEvent
 from egress.control.admin.base import AttentionFilter, ReadOnlyAdmin, RowsInline, each, link, on_row, operator
+
+from .asking import ReasonForm, ask, row_at
 
 STATUS_COLOURS = {
     "waiting": "info",
@@ -86,20 +85,18 @@ class RefusalAdmin(ReadOnlyAdmin[Refusal]):
     @action(description="Give up", permissions=["operate"], url_path="give-up", variant=ActionVariant.DANGER)
     def give_up_this(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask why, and give it up."""
-        refusal = self.get_object(request, object_id)
-        if refusal is None:
-            raise Http404
-        own = reverse("admin:billing_refusal_change", args=[refusal.pk])
-        if request.method == "POST":
-            try:
-                refusals.give_up(refusal=refusal, actor=operator(request), reason=request.POST.get("reason", ""))
-            except CollectingError as error:
-                self.message_user(request, f"{refusal}: {error}", messages.ERROR)
-            else:
-                self.message_user(request, f"{refusal}: is given up", messages.SUCCESS)
-            return redirect(own)
-        context = {**self.admin_site.each_context(request), "title": _GIVE_UP, "refusal": refusal, "back": own}
-        return TemplateResponse(request, "billing/admin/give_up.html", {**context, "opts": self.opts})
+        refusal, own = row_at(self, request, object_id)
+        return ask(
+            self,
+            request,
+            ReasonForm(request.POST or None),
+            title=_GIVE_UP,
+            about=f"{refusal}: {refusal.message}",
+            button="Give up",
+            service=lambda reason: refusals.give_up(refusal=refusal, actor=operator(request), reason=reason),
+            done=f"{refusal}: is given up",
+            back=own,
+        )
 
 
 _RETRY = "Try this again? What Stripe has of it already is found and used; mend first what the message names."
@@ -152,22 +149,19 @@ class InvoiceAdmin(ReadOnlyAdmin[Invoice]):
     @display(description="Total before tax")
     def total(self, invoice: Invoice) -> str:
         """Show the statement's total."""
-        return _money(invoice.total_cents, invoice.currency)
+        return words.money(invoice.total_cents, invoice.currency)
 
     @display(description="Paid")
     def paid(self, invoice: Invoice) -> str:
         """Show what was paid of what is due."""
-        return f"{_money(invoice.paid_cents, invoice.currency)} of {_money(invoice.due_cents, invoice.currency)}"
+        return (
+            f"{words.money(invoice.paid_cents, invoice.currency)} of {words.money(invoice.due_cents, invoice.currency)}"
+        )
 
     @action(description="See anew at Stripe", permissions=["operate"])
     def look(self, request: HttpRequest, queryset: QuerySet[Invoice]) -> None:
         """Ask Stripe for their present state."""
         each(self, request, queryset.exclude(stripe_id="").exclude(status="credited"), mirror.refresh, "is up to date")
-
-
-def _money(cents: int, currency: str) -> str:
-    sign = "-" if cents < 0 else ""
-    return f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d} {currency}"
 
 
 @admin.register(Movement)

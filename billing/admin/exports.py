@@ -1,21 +1,20 @@
-"""Statements to look at and to export, some at a time or all that are shown."""
+"""Exports of chosen statements, and what became of those to the folder."""
 
 # unfold brings no types: its classes and decorators are Any.
 # mypy: disable-error-code="misc,untyped-decorator"
 
-from typing import ClassVar
-
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
-from unfold.decorators import action, display
+from unfold.decorators import action
 
 from billing.exports.bills import bill_of
+from billing.exports.concerns import export_concerns
 from billing.exports.response import ExportResponse
 from billing.exports.selection import Format, Grain
 from billing.exports.stream import FORMATS, write_bills
 from billing.models import MonthExport, Statement
-from egress.control.admin.base import ReadOnlyAdmin
+from egress.control.admin.base import AttentionFilter, ReadOnlyAdmin
 
 
 def _export(statements: QuerySet[Statement], form: Format, grain: Grain) -> HttpResponseBase:
@@ -56,20 +55,10 @@ class ExportsStatements:
         return _export(statements, Format.FOCUS, Grain.HOUR)
 
 
-@admin.register(Statement)
-class StatementAdmin(ExportsStatements, ReadOnlyAdmin[Statement]):
-    """Finished months."""
+class ExportAttention(AttentionFilter):
+    """Months that couldn't be written."""
 
-    list_display = ("month", "team", "total", "made_at")
-    list_filter = ("month",)
-    list_select_related = ("team",)
-    search_fields = ("team__name", "team__slug")
-    hidden: ClassVar[tuple[str, ...]] = ()
-
-    @display(description="Total", ordering="total_cents")
-    def total(self, statement: Statement) -> str:
-        """Show the amount in the currency's unit."""
-        return f"{statement.total_cents / 100:.2f} {statement.currency}"
+    concerns = staticmethod(export_concerns)
 
 
 @admin.register(MonthExport)
@@ -77,3 +66,4 @@ class MonthExportAdmin(ReadOnlyAdmin[MonthExport]):
     """Months that were written to the export folder, and what keeps others from it."""
 
     list_display = ("month", "at", "problem")
+    list_filter = (ExportAttention,)

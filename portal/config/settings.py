@@ -41,6 +41,7 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     # Without its search for admin modules, which the URLs make: workers and schedulers need none of them.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -300,6 +301,9 @@ if METRICS_TOKEN and not re.fullmatch("[!-~]{16,200}", METRICS_TOKEN):
     raise ImproperlyConfigured("METRICS_TOKEN must have 16 to 200 visible ASCII characters and no blanks.")
 #: What higher rooms add to /metrics: dotted paths of callables that return an `egress.wire.exposition.Page`.
 METRICS_PAGES: list[str] = ["billing.metrics.page"]
+#: What higher rooms add to the operators' start page: dotted paths of callables that return
+#: `{model: egress.control.admin.start.Kind}`.
+START_SECTIONS: list[str] = ["billing.admin.start.kinds"]
 #: A node or gateway without a report for this long is unhealthy.
 EGRESS_SILENCE_SECONDS = 30
 #: Against a gateway that says it is well it takes more than so many percent of the nodes that say anything of it.
@@ -342,6 +346,23 @@ if not re.fullmatch(r"\d{1,6}(\.\d{1,8})?", BILLING_PRICE_PER_SLOT_HOUR):
     raise ImproperlyConfigured(
         f"BILLING_PRICE_PER_SLOT_HOUR is {BILLING_PRICE_PER_SLOT_HOUR!r}: it may be 0 to 999999.99999999."
     )
+#: What the provider takes for a server a month, in `BILLING_COST_CURRENCY`, by size: for the operators' page of margins
+#: only. DigitalOcean counts by the second, up to the price of 672 hours.
+BILLING_DROPLET_PRICES: dict[str, str] = env.dict(
+    "BILLING_DROPLET_PRICES",
+    default={
+        "s-1vcpu-512mb-10gb": "4",
+        "s-1vcpu-1gb": "6",
+        "s-1vcpu-2gb": "12",
+        "s-2vcpu-2gb": "18",
+        "s-2vcpu-4gb": "24",
+        "s-4vcpu-8gb": "48",
+    },
+)
+for _size, _amount in BILLING_DROPLET_PRICES.items():
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,2})?", _amount):
+        raise ImproperlyConfigured(f"BILLING_DROPLET_PRICES has {_amount!r} for {_size}: it may be 0 to 999999.99.")
+BILLING_COST_CURRENCY = env.str("BILLING_COST_CURRENCY", "USD")
 #: Statements are made so long after the month's end, for events that come late.
 BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: Policies that are asked before egress is enabled: dotted paths of callables(app=, actor=) that may raise
@@ -411,6 +432,7 @@ UNFOLD = {
     "ENVIRONMENT": "portal.web.simulated.admin_label",
     "ENVIRONMENT_TITLE_PREFIX": "portal.web.simulated.admin_title_prefix",
     "DASHBOARD_CALLBACK": "egress.control.admin.start.dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "portal.config.navigation.groups"},
 }
 
 LOGGING = {

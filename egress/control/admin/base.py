@@ -92,6 +92,8 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin, Generic[M]):
 
     list_per_page = 50
     show_full_result_count = False
+    #: What is brought along, by the lists and the start page.
+    list_select_related: tuple[str, ...] = ()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Return all columns, and what the page adds to them."""

@@ -130,7 +130,6 @@ class InstallationAdmin(ReadOnlyAdmin[Installation]):
 
     list_display = ("name", "held_since", "held_reason", "tripped_at")
     list_filter = (InstallationAttention,)
-    list_select_related: ClassVar[tuple[str, ...]] = ()
     actions_detail = ("reset_breaker", "hold", "resume")
 
     @action(description="Reset the breaker", permissions=["operate"], url_path="reset-breaker")

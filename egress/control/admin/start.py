@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, F, Model, Q
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.module_loading import import_string
 
 from egress.control import installation
 from egress.control.attention import (
@@ -64,7 +66,9 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
+class Kind:
+    """Which rows of a model need a look, and how that is told."""
+
     #: The rows that count.
     alive: Q
     concerns: tuple[Concern, ...]
@@ -79,50 +83,51 @@ class _Kind:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add the sections that this person may see to the start page's context: a few queries whatever there is."""
-    pages = ((admin.site.get_model_admin(model), kind) for model, kind in _kinds().items())
+    kinds = _kinds() | _kinds_above()
+    pages = ((admin.site.get_model_admin(model), kind) for model, kind in kinds.items())
     context["title"] = "What needs a look"
     context["sections"] = [_section(request, page, kind) for page, kind in pages if page.has_view_permission(request)]
     return context
 
 
-def _kinds() -> dict[type[Model], _Kind]:
+def _kinds() -> dict[type[Model], Kind]:
     return {
-        Assignment: _Kind(
+        Assignment: Kind(
             alive=~Q(status=AssignmentStatus.RELEASED),
             concerns=assignment_concerns(),
             describe=_assignment,
             since="In this status since",
             column="status_since",
         ),
-        Gateway: _Kind(
+        Gateway: Kind(
             alive=~Q(provisioning_status=GatewayStatus.DELETED),
             concerns=gateway_concerns(),
             describe=_gateway,
             since="Last report",
             column="reported_at",
         ),
-        Node: _Kind(
+        Node: Kind(
             alive=Q(status=NodeStatus.LIVE),
             concerns=node_concerns(),
             describe=_node,
             since="Last report",
             column="reported_at",
         ),
-        Rollout: _Kind(
+        Rollout: Kind(
             alive=Q(status__in=UNDER_WAY),
             concerns=rollout_concerns(),
             describe=_rollout,
             since="Since",
             column="created_at",
         ),
-        StrayServer: _Kind(
+        StrayServer: Kind(
             alive=Q(),
             concerns=stray_concerns(),
             describe=_stray,
             since="Found",
             column="found_at",
         ),
-        Event: _Kind(
+        Event: Kind(
             alive=Q(kind=Event.Kind.SECURITY),
             concerns=event_concerns(),
             describe=_event,
@@ -130,14 +135,14 @@ def _kinds() -> dict[type[Model], _Kind]:
             column="at",
             title="security events",
         ),
-        ClusterRepair: _Kind(
+        ClusterRepair: Kind(
             alive=Q(),
             concerns=repair_concerns(),
             describe=_repair,
             since="Since",
             column="stopped_at",
         ),
-        Installation: _Kind(
+        Installation: Kind(
             alive=Q(),
             concerns=installation_concerns(),
             describe=_installation,
@@ -147,7 +152,12 @@ def _kinds() -> dict[type[Model], _Kind]:
     }
 
 
-def _section(request: HttpRequest, page: Any, kind: _Kind) -> Section:
+def _kinds_above() -> dict[type[Model], Kind]:
+    """Return what the rooms above want looked at: `START_SECTIONS` names their functions."""
+    return {model: kind for path in settings.START_SECTIONS for model, kind in import_string(path)().items()}
+
+
+def _section(request: HttpRequest, page: Any, kind: Kind) -> Section:
     anything = any_of(kind.concerns)
     by_concern = {concern.key: Count("pk", filter=concern.where) for concern in kind.concerns}
     # The others of a long history aren't counted through. An empty Q means all rows, but gets lost in an "or".

@@ -213,12 +213,14 @@ def test_admin_works_under_its_own_policy(open_page: Open, crew: rows.Crew) -> N
     model_admins = [admin.site.get_model_admin(model) for model in apps.get_models() if admin.site.is_registered(model)]
     assert len(model_admins) >= 11
 
-    for path in ("/admin/", *(path for model_admin in model_admins for path in _admin_paths(model_admin))):
+    own = (reverse("admin:index"), reverse("admin:billing_revenue"), reverse("admin:billing_margin"))
+    for path in (*own, *(path for model_admin in model_admins for path in _admin_paths(model_admin))):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
         assert page.locator("h1").first.is_visible(), path
-        for width in WIDTHS[1:]:
+        # What is django-unfold's own isn't made for the narrowest.
+        for width in WIDTHS if path in own else WIDTHS[1:]:
             page.set_viewport_size({"width": width, "height": 900})
             assert _page_overflow(page) <= 0, f"{path} at {width}"
 

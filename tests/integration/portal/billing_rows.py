@@ -8,14 +8,22 @@ from typing import Any
 
 from billing.models import (
     BillingAccount,
+    Credit,
     Dunning,
     Invoice,
+    Meter,
+    MonthClose,
     MonthExport,
     Movement,
     Notice,
+    Price,
+    Recheck,
     Refusal,
     Statement,
     StatementLine,
+    StatementProblem,
+    Terms,
+    TrafficRecord,
     UsageRecord,
     WebhookEvent,
 )
@@ -124,6 +132,10 @@ def trouble(team: Team, app: App) -> None:
     now = clock.now()
     month = (month_begin(now) - timedelta(days=1)).date().replace(day=1)
     pair = assignment(app, "released")
+    used(pair, month_begin(now) - HOUR, 1)
+    traffic = {"hour": month_begin(now) - HOUR, "sent_bytes": 5 * 2**30}
+    TrafficRecord.objects.create(assignment=pair, slot=0, **traffic)
+    event(pair, month_begin(now) - HOUR, "assignment.status", "distributing")
     bill = invoice(statement(team, month, [usage_line(pair, slot, month) for slot in (0, 1)]), "open", failed_at=now)
     payer = bill.account
     Movement.objects.create(
@@ -140,3 +152,10 @@ def trouble(team: Team, app: App) -> None:
     Dunning.objects.create(account=payer)
     Notice.objects.create(team=team, kind="payment_failed", key="one", subject="Your payment failed", text="It did.")
     MonthExport.objects.create(month=month, at=now, problem="no space left")
+    Price.objects.create(per_slot_hour="0.02", starts_at=month_begin(now), reason="dearer servers")
+    Terms.objects.create(team=team, discount_percent="12.5", starts_at=month_begin(now), reason="a pilot")
+    Credit.objects.create(team=team, cents=2000, reason="an outage")
+    Meter.objects.create(closed_until=month_begin(now) - HOUR)
+    Recheck.objects.create(assignment=pair, since=month_begin(now) - HOUR, reason="an event came late")
+    MonthClose.objects.create(month=month, began_at=month_begin(now) - HOUR)
+    StatementProblem.objects.create(team=team, month=month, code="price_missing", message="There is no price in EUR.")

@@ -1,0 +1,1 @@
+"""What came in and what it cost to make: for operators and finance, from finished months."""
