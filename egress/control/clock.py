@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
 from django.conf import settings
@@ -46,8 +47,19 @@ _database = CarriedClock(_read_database)
 
 
 def now() -> datetime:
-    """Return the present time of the database, moved by `CLOCK_OFFSET_SECONDS`, which only a lab sets."""
-    return unmoved() + timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
+    """Return the present time of the database, moved by what a lab wants."""
+    return unmoved() + offset()
+
+
+def offset() -> timedelta:
+    """Return by how much a lab moved the time, by `CLOCK_OFFSET_SECONDS` and by what is in `CLOCK_OFFSET_FILE`.
+
+    The file is read each time, so that all processes of a lab move at once. Raises ValueError for one without a number.
+    """
+    seconds = settings.CLOCK_OFFSET_SECONDS
+    if settings.CLOCK_OFFSET_FILE and (file := Path(settings.CLOCK_OFFSET_FILE)).exists():
+        seconds += int(file.read_text())
+    return timedelta(seconds=seconds)
 
 
 def unmoved() -> datetime:
