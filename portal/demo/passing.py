@@ -50,7 +50,7 @@ def months_pass(number: int) -> Iterator[Day]:
     hold = timedelta(hours=settings.BILLING_HOLD_HOURS) + AFTER_HOLD
     # In the first days of a month the last one may still be held: it is the first to come.
     month = months.month_of(now - DAY * 31)
-    ends = []
+    ends: list[datetime] = []
     while len(ends) < number:
         if (end := months.end_of(month) + hold) > now:
             ends.append(end)
