@@ -84,11 +84,14 @@ def portal_session(team: Team, url: str) -> str:
     return calls.portal_page(known(account_of(team)), return_url=url)
 
 
-def method_refresh(team: Team) -> BillingAccount:
-    """See what Stripe has as the team's payment method and balance; the newest method is taken if none is preferred."""
+def method_refresh(team: Team, *, session: str = "") -> BillingAccount:
+    """See what Stripe has as the team's payment method and balance; the newest method is taken if none is preferred.
+
+    `session`: the page of Stripe's that somebody says they come from; what it took down for the team is preferred.
+    """
     account = account_of(team)
     if account.stripe_customer:
-        _mirror(account, None)
+        _mirror(account, _taken(account, session))
     return account
 
 
@@ -99,8 +102,12 @@ def customer_changed(customer: str, *, session: str = "") -> BillingAccount | No
     """
     account = BillingAccount.objects.filter(stripe_customer=customer).select_related("team").first()
     if account is not None:
-        _mirror(account, calls.setup_method(session) if session else None)
+        _mirror(account, _taken(account, session))
     return account
+
+
+def _taken(account: BillingAccount, session: str) -> SeenMethod | None:
+    return calls.setup_method(session, account.stripe_customer) if session else None
 
 
 def _mirror(account: BillingAccount, taken: SeenMethod | None) -> None:

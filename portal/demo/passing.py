@@ -45,17 +45,14 @@ class Day:
 
 
 def months_pass(number: int) -> Iterator[Day]:
-    """Let time pass until `number` more months are over and invoiced; yields each day that came. Raises StackError."""
-    now = clock.now()
-    hold = timedelta(hours=settings.BILLING_HOLD_HOURS) + AFTER_HOLD
-    # In the first days of a month the last one may still be held: it is the first to come.
-    month = months.month_of(now - DAY * 31)
-    ends: list[datetime] = []
-    while len(ends) < number:
-        if (end := months.end_of(month) + hold) > now:
-            ends.append(end)
+    """Let time pass until the present month, or `number` of them, is over and invoiced; yields each day that came.
+
+    Raises StackError.
+    """
+    month = months.month_of(clock.now())
+    for _ in range(number - 1):
         month = months.following(month)
-    yield from _pass(ends[-1])
+    yield from _pass(months.end_of(month) + timedelta(hours=settings.BILLING_HOLD_HOURS) + AFTER_HOLD)
 
 
 def days_pass(number: int) -> Iterator[Day]:

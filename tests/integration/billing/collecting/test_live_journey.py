@@ -1,4 +1,4 @@
-"""A statement is invoiced, paid, declined and paid after all: against the stand-in, by `./dev test-live` against Stripe.
+"""A statement is invoiced, paid, declined, paid after all: against the stand-in, by `./dev test-live` against Stripe.
 
 Cards come by Stripe's ready-made test methods, since no test may fill in Stripe's own pages.
 """
@@ -11,7 +11,17 @@ from datetime import date
 import pytest
 from pytest_django import Settings
 
-from billing.collecting import account_of, calls, collect, customers, door, method_refresh, mirror, paying, setup_session
+from billing.collecting import (
+    account_of,
+    calls,
+    collect,
+    customers,
+    door,
+    method_refresh,
+    mirror,
+    paying,
+    setup_session,
+)
 from billing.collecting.errors import Refused
 from billing.models import Invoice, InvoiceStatus, Statement
 from portal.accounts.models import Team
