@@ -87,11 +87,12 @@ def portal_session(team: Team, url: str) -> str:
 def method_refresh(team: Team, *, session: str = "") -> BillingAccount:
     """See what Stripe has as the team's payment method and balance; the newest method is taken if none is preferred.
 
-    `session`: the page of Stripe's that somebody says they come from; what it took down for the team is preferred.
+    `session`: the page of Stripe's that somebody says they come from; what it took down is preferred. Stripe refuses
+    what belongs to another customer.
     """
     account = account_of(team)
     if account.stripe_customer:
-        _mirror(account, _taken(account, session))
+        _mirror(account, calls.setup_method(session) if session else None)
     return account
 
 
@@ -102,12 +103,8 @@ def customer_changed(customer: str, *, session: str = "") -> BillingAccount | No
     """
     account = BillingAccount.objects.filter(stripe_customer=customer).select_related("team").first()
     if account is not None:
-        _mirror(account, _taken(account, session))
+        _mirror(account, calls.setup_method(session) if session else None)
     return account
-
-
-def _taken(account: BillingAccount, session: str) -> SeenMethod | None:
-    return calls.setup_method(session, account.stripe_customer) if session else None
 
 
 def _mirror(account: BillingAccount, taken: SeenMethod | None) -> None:

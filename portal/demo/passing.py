@@ -4,8 +4,10 @@ The control plane's clock and that of the stand-in for Stripe move together. Nod
 real time, so nothing of theirs gets old: to them it is as if the control plane had been away for a moment.
 """
 
+import fcntl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
@@ -18,7 +20,7 @@ from billing.collecting import inbox, invoicing, reminding
 from billing.guards import budgets
 from billing.metering import close as hours
 from billing.metering.evidence import hour_of
-from billing.models import Invoice, InvoiceStatus, Meter, Notice, Statement, WebhookEvent
+from billing.models import Invoice, InvoiceStatus, Meter, MonthClose, Notice, Statement, UsageRecord, WebhookEvent
 from billing.rating import months
 from billing.statements import close as statements
 from billing.words import money
@@ -65,11 +67,23 @@ def _pass(until: datetime) -> Iterator[Day]:
         raise StackError("Only a running demo's time can be moved: start ./dev demo first.")
     if busy := _busy():
         raise StackError(f"Wait until {', '.join(busy)} is enabled or released: time passes only while all is at rest.")
-    while (left := until - clock.now()) > timedelta():
-        begun = clock.now()
-        _move(min(left, DAY))
-        _do_what_is_due()
-        yield Day(clock.now(), tuple(_news(begun)))
+    with _alone():
+        while (left := until - clock.now()) > timedelta():
+            begun = clock.now()
+            _move(min(left, DAY))
+            _do_what_is_due()
+            yield Day(clock.now(), tuple(_news(begun)))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold off others who let time pass: of two at once, one would turn it back."""
+    with Path(f"{settings.CLOCK_OFFSET_FILE}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError("Time is passing already, by another command: wait until it is done.") from None
+        yield
 
 
 def _busy() -> list[str]:
@@ -90,7 +104,7 @@ def _do_what_is_due() -> None:
     """Do what workers would have done by now: hours, statements, invoices, payments, reminders; in this order."""
     _stripes_turn()
     _until("all hours are closed", _hours_closed)
-    statements.close_months()
+    _until("all months are closed", _months_closed)
     _until("the invoices are at Stripe", _invoiced)
     # What was finalized is charged, and what came of it is known before anybody is reminded.
     _stripes_turn()
@@ -101,10 +115,9 @@ def _do_what_is_due() -> None:
 
 def _news(since: datetime) -> Iterator[str]:
     for row in Statement.objects.filter(made_at__gte=since).select_related("team", "invoice"):
-        invoice = (
-            f", invoice {row.invoice.number}: {row.invoice.get_status_display()}" if hasattr(row, "invoice") else ""
-        )
-        yield f"{row.made_at:%Y-%m-%d} {row.team}, {row.month:%B %Y}: {money(row.total_cents, row.currency)}{invoice}"
+        outcome = row.invoice.get_status_display().lower() if hasattr(row, "invoice") else "not collected"
+        amount = money(row.total_cents, row.currency)
+        yield f"{row.made_at:%Y-%m-%d} {row.team}: {amount} for {row.month:%B %Y}, {outcome}"
     for notice in Notice.objects.filter(created_at__gte=since).order_by("pk"):
         yield f"{notice.created_at:%Y-%m-%d} {notice.subject}"
 
@@ -126,6 +139,14 @@ def _hours_closed() -> bool:
     return Meter.objects.filter(closed_until__gte=hour_of(clock.now() - hours.SETTLE)).exists()
 
 
+def _months_closed() -> bool:
+    statements.close_months()
+    held = months.month_of(clock.now() - timedelta(hours=settings.BILLING_HOLD_HOURS))
+    used = UsageRecord.objects.filter(hour__lt=months.begin_of(held))
+    over = months.month_of(months.begin_of(held) - DAY)
+    return not used.exists() or MonthClose.objects.filter(month=over, looked_at__isnull=False).exists()
+
+
 def _invoiced() -> bool:
     invoicing.sweep()
     begun = Invoice.objects.filter(status__in=(InvoiceStatus.WAITING, InvoiceStatus.DRAFT), error_code="")
@@ -141,7 +162,5 @@ def _until(what: str, done: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not done():
         if time.monotonic() > end:
-            raise StackError(
-                f"Waited {PATIENCE_SECONDS:.0f} s in vain until {what}: see worker.log in the state folder."
-            )
+            raise StackError(f"Waited {PATIENCE_SECONDS:.0f} s in vain until {what}; worker.log may say why.")
         time.sleep(0.1)

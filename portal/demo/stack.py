@@ -229,6 +229,8 @@ class Stack:
             "STRIPE_SECRET_KEY": "sk_test_" + secrets.token_hex(16),
             "STRIPE_WEBHOOK_SECRET": "whsec_" + secrets.token_hex(16),
             "STRIPE_API_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            # Who plays with the switches of three apps needs more before the first month is paid.
+            "BILLING_QUOTA_BEFORE_PAYMENT": "10",
         }
 
     def _lab_config(self, tls: Certificates, token: str, cloud: socket.socket) -> LabConfig:

@@ -78,3 +78,12 @@ def test_without_a_demo_the_time_is_left_alone(settings: Settings) -> None:
     settings.CLOCK_OFFSET_FILE = ""
     with pytest.raises(CommandError, match=r"Only a running demo's time can be moved: start \./dev demo first"):
         call_command("lab", "pass-months", "1")
+
+
+def test_of_two_who_let_time_pass_one_is_refused(used: Assignment) -> None:
+    first = passing.days_pass(2)
+    next(first)
+    with pytest.raises(StackError, match="Time is passing already"):
+        next(passing.days_pass(1))
+    assert len(list(first)) == 1
+    assert len(list(passing.days_pass(1))) == 1
