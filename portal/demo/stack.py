@@ -34,7 +34,7 @@ NODES = (
     NodeConfig(name="fra1-w1", number=1, network="ptp"),
     NodeConfig(name="fra1-w2", number=2, network="bridge"),
 )
-MANAGE_SECONDS = 120
+MANAGE_SECONDS = 300
 AGENTS_SOCKET = "agents.sock"
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
 #: Parts that read Django's settings, and what no other's environment holds: the lab's children are tenants' containers.

@@ -62,8 +62,12 @@ def page() -> Iterator[Page]:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE_MILLISECONDS)
         expect.set_options(timeout=PATIENCE_MILLISECONDS)
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if "Policy" in message.text else None)
         yield page
         browser.close()
+    # Neither ours nor the stand-in's policy stands in the way from one to the other.
+    assert complaints == []
 
 
 def billing(page: Page, system: System, tab: str) -> None:
