@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.conftest import missing
 from tests.e2e.pages.conftest import CHROMIUM, FLAGS
-from tests.e2e.system import System, wait_for
+from tests.e2e.system import NODE_NAMES, System, wait_for
 from tests.e2e.test_journey import PATIENCE_MILLISECONDS, log_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
@@ -111,6 +111,8 @@ def test_usage_becomes_an_invoice_that_fails_is_paid_and_is_exported(
     page.click("#enable")
     page.locator("dialog[open]").get_by_role("button", name="Enable").click()
     expect(page.locator(".title .state")).to_have_text("Dedicated egress active")
+    addresses, droplets = set(page.locator(".addresses .address").all_inner_texts()), system.droplets()
+    system.start_container(APP, NODE_NAMES[0])
 
     system.stack.manage("lab", "pass-months", "1")
     first = bill(system)
@@ -128,6 +130,9 @@ def test_usage_becomes_an_invoice_that_fails_is_paid_and_is_exported(
     told = system.stack.manage("lab", "pass-months", "1")
     assert "Northwind: 25.00 USD could not be paid" in told
     assert "25.00 USD could not be paid" in mails(system)
+    # Two months later to billing, the same gateways serve: nobody took them for dead.
+    assert system.lab.ip(APP) in addresses
+    assert system.droplets() == droplets
 
     billing(page, system, "")
     alert = page.get_by_role("alert")
