@@ -1,4 +1,4 @@
 # Everything is in ./dev; these names are for fingers that type make.
-.PHONY: demo test lint fmt bench help
-demo test lint fmt bench help:
+.PHONY: demo test test-live lint fmt bench help
+demo test test-live lint fmt bench help:
 	@./dev $@

@@ -35,7 +35,8 @@ def enter_user_namespace() -> None:
 
     The user stays who it is, so that what refuses to run as root, as PostgreSQL does, runs. Its network is its own.
     """
-    if _administers() or obstacle():
+    # Those that ask services elsewhere need the machine's own network.
+    if _administers() or obstacle() or "SLUICEGATE_TEST_LIVE" in os.environ:
         return
     become = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}", "--keep-caps"]
     script = 'mount -t tmpfs -o mode=755 tests /run && ip link set lo up && exec "$@"'

@@ -84,11 +84,15 @@ def portal_session(team: Team, url: str) -> str:
     return calls.portal_page(known(account_of(team)), return_url=url)
 
 
-def method_refresh(team: Team) -> BillingAccount:
-    """See what Stripe has as the team's payment method and balance; the newest method is taken if none is preferred."""
+def method_refresh(team: Team, *, session: str = "") -> BillingAccount:
+    """See what Stripe has as the team's payment method and balance; the newest method is taken if none is preferred.
+
+    `session`: the page of Stripe's that somebody says they come from; what it took down is preferred. Stripe refuses
+    what belongs to another customer.
+    """
     account = account_of(team)
     if account.stripe_customer:
-        _mirror(account, None)
+        _mirror(account, calls.setup_method(session) if session else None)
     return account
 
 

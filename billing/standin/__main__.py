@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, required=True, metavar="FOLDER", help="where it keeps its state")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: a free one)")
+    parser.add_argument("--fd", type=int, help="an inherited socket to listen on, instead of --host and --port")
     parser.add_argument("--webhook", default="", metavar="URL", help="where events go, http:// on this machine")
     arguments = parser.parse_args()
     secret = os.environ.get(WEBHOOK_SECRET, "")
@@ -38,8 +39,10 @@ def main() -> int:
     os.umask(0o077)  # the state holds the secret
     try:
         arguments.state.mkdir(parents=True, exist_ok=True)
-        listening = socket.create_server((arguments.host, arguments.port))
-        address = f"http://{arguments.host}:{listening.getsockname()[1]}"
+        where = (arguments.host, arguments.port)
+        listening = socket.create_server(where) if arguments.fd is None else socket.socket(fileno=arguments.fd)
+        host, port = listening.getsockname()[:2]
+        address = f"http://{host}:{port}"
         app = create_app(
             arguments.state,
             base_url=address,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from pathlib import Path
 from time import monotonic
 
 from django.conf import settings
@@ -62,8 +63,19 @@ def playing(at: datetime) -> Iterator[None]:
 
 
 def now() -> datetime:
-    """Return the present time of the database, moved by `CLOCK_OFFSET_SECONDS`, which only a lab sets."""
-    return unmoved() + timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
+    """Return the present time of the database, moved by what a lab wants."""
+    return unmoved() + offset()
+
+
+def offset() -> timedelta:
+    """Return by how much a lab moved the time, by `CLOCK_OFFSET_SECONDS` and by what is in `CLOCK_OFFSET_FILE`.
+
+    The file is read each time, so that all processes of a lab move at once. Raises ValueError for one without a number.
+    """
+    seconds = settings.CLOCK_OFFSET_SECONDS
+    if settings.CLOCK_OFFSET_FILE and (file := Path(settings.CLOCK_OFFSET_FILE)).exists():
+        seconds += int(file.read_text())
+    return timedelta(seconds=seconds)
 
 
 def unmoved() -> datetime:

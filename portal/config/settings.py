@@ -337,6 +337,8 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("MAIL_FROM", "Sluicegate <sluicegate
 PORTAL_URL = env.str("SLUICEGATE_PORTAL_URL", "http://localhost:8000").rstrip("/")
 #: Moves the control plane's clock; only a lab sets it.
 CLOCK_OFFSET_SECONDS = env.int("CLOCK_OFFSET_SECONDS", 0)
+#: A file with so many seconds more, which moves the clocks of all processes of a lab at once (`manage.py lab pass-…`).
+CLOCK_OFFSET_FILE = env.str("CLOCK_OFFSET_FILE", "")
 #: The price where no row of prices holds: of a gateway slot's hour, in this currency, for so many hours a month at
 #: most. The first price that is set, and the first month that is closed, keep it as a row. An app has two slots.
 BILLING_CURRENCY = env.str("BILLING_CURRENCY", "USD")

@@ -1,4 +1,4 @@
-"""Start and stop all of Sluicegate on one machine: Redis, the lab, the web servers, the workers and the schedulers.
+"""Start and stop all of Sluicegate on one machine: Redis, the lab, a stand-in for Stripe, web servers and workers.
 
 Everything lives below one state folder. The processes are children of the one that made the `Stack`; what a
 killed stack left behind is found by its mark in the environment and ended by the next one in the same folder.
@@ -34,12 +34,14 @@ NODES = (
     NodeConfig(name="fra1-w1", number=1, network="ptp"),
     NodeConfig(name="fra1-w2", number=2, network="bridge"),
 )
-MANAGE_SECONDS = 120
+MANAGE_SECONDS = 300
 AGENTS_SOCKET = "agents.sock"
 CELERY = (sys.executable, "-m", "celery", "-A", "portal.config")
 #: Parts that read Django's settings, and what no other's environment holds: the lab's children are tenants' containers.
 SETTINGS_READERS = frozenset({"agents", "worker", "web", "scheduler"})
-SECRETS = frozenset({"SECRET_KEY", "DIGITALOCEAN_TOKEN", "DATABASE_URL"})
+SECRETS = frozenset({"SECRET_KEY", "DIGITALOCEAN_TOKEN", "DATABASE_URL", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET"})
+#: What of the settings the stand-in for Stripe is given, and under which names it wants it.
+STANDIN_NAMES = {"STRIPE_SECRET_KEY": "STANDIN_API_KEY", "STRIPE_WEBHOOK_SECRET": "STANDIN_WEBHOOK_SECRET"}
 # Agents hold their polls open: nothing is won by waiting until these end.
 UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "--no-access-log", "--lifespan", "off",
            "--timeout-graceful-shutdown", "1", "--http", "portal.config.patience:PatientProtocol")  # fmt: skip
@@ -48,7 +50,8 @@ UVICORN = (sys.executable, "-m", "uvicorn", "portal.config.asgi:application", "-
 class Stack:
     """All processes of one installation, below `state`; `port` is the pages' (0 picks a free one).
 
-    `settings` are environment variables beside this process's own, such as DATABASE_URL and CELERY_BROKER_URL.
+    `settings` are environment variables beside this process's own, such as DATABASE_URL and CELERY_BROKER_URL. With a
+    STRIPE_SECRET_KEY among them Stripe itself collects, or nobody where it is empty: no stand-in is started then.
     `simulated`, where not "", says why no packets are to be steered: agents only record then what they would do.
     `cancelled` is asked while something is awaited. After `start`: `seed` (log-ins, token, apps), `environment`.
     """
@@ -87,10 +90,10 @@ class Stack:
         for name in ("redis.sock", "lab.sock", AGENTS_SOCKET):
             check_socket_path(self.state / name)
         try:
-            page, cloud = self._listen(self.port), self._listen(0)
+            page, cloud, stripe = self._listen(self.port), self._listen(0), self._listen(0)
             self.port = page.getsockname()[1]
             self._folder.take()
-            tls = self._prepare(page, cloud)
+            tls = self._prepare(page, cloud, stripe)
             self._start_parts(tls, own_redis=own_redis)
         except BaseException:
             self.stop()
@@ -124,6 +127,8 @@ class Stack:
         """Start (again) the part called `name` and wait until it is up."""
         secret = frozenset() if name in SETTINGS_READERS else SECRETS
         environment = {key: value for key, value in self.environment.items() if key not in secret}
+        if name == "stripe":
+            environment |= {theirs: self.environment[ours] for ours, theirs in STANDIN_NAMES.items()}
         self._running.start(name, self._parts[name], environment)
 
     def stop_part(self, name: str, *, how: signal.Signals = signal.SIGTERM) -> None:
@@ -173,11 +178,11 @@ class Stack:
         listener.listen(128)
         return listener
 
-    def _prepare(self, page: socket.socket, cloud: socket.socket) -> Certificates:
+    def _prepare(self, page: socket.socket, cloud: socket.socket, stripe: socket.socket) -> Certificates:
         """Make the database and all files that the parts read; returns the certificates."""
         token = "lab-" + secrets.token_hex(16)
         tls = certificates(self.state)
-        own = self._own_settings(tls, token, cloud)
+        own = {**self._own_settings(tls, token, cloud), **self._stripe_settings(stripe), **self._settings}
         self._folder.write_private(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in own.items()))
         self.environment |= {
             **own,
@@ -187,10 +192,13 @@ class Stack:
             # What a killed worker leaves in its temporary folder is in ours, then.
             "TMPDIR": str(self._folder.make("tmp")),
         }
+        self._parts = self._all_parts(page.fileno(), cloud.fileno(), stripe.fileno())
+        if self.has_standin:
+            # The seed saves a card there.
+            self.start_part("stripe")
         self.seed = json.loads(self.manage("seed"))
         self._folder.write_private("join-token", self.seed["join_token"])
         save(self._lab_config(tls, token, cloud), self.state / "lab.json")
-        self._parts = self._all_parts(page.fileno(), cloud.fileno())
         return tls
 
     def _own_settings(self, tls: Certificates, token: str, cloud: socket.socket) -> dict[str, str]:
@@ -206,7 +214,23 @@ class Stack:
             "SLUICEGATE_PORTAL_URL": f"http://localhost:{self.port}",
             "SLUICEGATE_SIMULATED": self._simulated,
             "ALLOWED_HOSTS": f"localhost,127.0.0.1,{CONTROL_PLANE_ADDRESS}",
-            **self._settings,
+            "CLOCK_OFFSET_FILE": str(self.state / "clock-offset"),
+        }
+
+    @property
+    def has_standin(self) -> bool:
+        """Whether a stand-in collects."""
+        return "STRIPE_SECRET_KEY" not in self._settings
+
+    def _stripe_settings(self, listener: socket.socket) -> dict[str, str]:
+        if not self.has_standin:
+            return {}
+        return {
+            "STRIPE_SECRET_KEY": "sk_test_" + secrets.token_hex(16),
+            "STRIPE_WEBHOOK_SECRET": "whsec_" + secrets.token_hex(16),
+            "STRIPE_API_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            # Who plays with the switches of three apps needs more before the first month is paid.
+            "BILLING_QUOTA_BEFORE_PAYMENT": "10",
         }
 
     def _lab_config(self, tls: Certificates, token: str, cloud: socket.socket) -> LabConfig:
@@ -231,7 +255,7 @@ class Stack:
             return None
         return RecordingConfig(agents_socket=str(self.state / AGENTS_SOCKET), reason=self._simulated)
 
-    def _all_parts(self, page_fd: int, cloud_fd: int) -> dict[str, Part]:
+    def _all_parts(self, page_fd: int, cloud_fd: int, stripe_fd: int) -> dict[str, Part]:
         """Return all parts but the agents' API, which waits for the lab's networks."""
         redis_socket = self.state / "redis.sock"
         return {
@@ -243,6 +267,11 @@ class Stack:
             "lab": Part(
                 command=tuple(lab_command(self.state / "lab.json", packets=not self._simulated)),
                 fds=(cloud_fd,), ready=self._lab_answers, ends_at_once=True,
+            ),
+            "stripe": Part(
+                command=(sys.executable, "-m", "billing.standin", "--state", str(self.state / "stripe"),
+                         "--fd", str(stripe_fd), "--webhook", f"http://127.0.0.1:{self.port}/stripe/webhook/"),
+                fds=(stripe_fd,),
             ),
             "worker": Part(command=(*CELERY, "worker", "--concurrency", "2", "--loglevel", "WARNING",
                                     "--without-gossip", "--without-mingle")),

@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 #: On top of the pages.
 FAILED_SHOWN = 5
+#: How the ids of Stripe's pages for cards begin.
+SESSION_PREFIX = "cs_"
 
 
 def collects() -> bool:
@@ -59,13 +61,14 @@ def stripe_page(team: Team, which: str, back: str) -> str:
     returned = f"{back}?back=stripe"
     if which == "portal":
         return customers.portal_session(team, returned)
-    return customers.setup_session(team, (returned, back))
+    # Stripe puts the page's id in that place.
+    return customers.setup_session(team, (f"{returned}&session={{CHECKOUT_SESSION_ID}}", back))
 
 
-def refresh_method(team: Team) -> None:
-    """See which payment method Stripe has now: its webhook may come later than the customer."""
+def refresh_method(team: Team, session: str = "") -> None:
+    """See which payment method Stripe has now: its webhook may come later than the customer, back from `session`."""
     try:
-        customers.method_refresh(team)
+        customers.method_refresh(team, session=session if session.startswith(SESSION_PREFIX) else "")
     except CollectingError as error:
         # The webhook tells it anyway.
         log.warning("the payment method of %s isn't known yet: %s", team, error)

@@ -144,7 +144,7 @@ def payment(request: PageRequest, membership: Membership) -> HttpResponseBase:
     if request.method == "POST":
         return _to_stripe(request, membership)
     if request.GET.get("back") == "stripe":
-        billing_data.refresh_method(membership.team)
+        billing_data.refresh_method(membership.team, request.GET.get("session", ""))
         return redirect("web:billing-payment", membership.team.slug)
     return _render(request, membership, "payment")
 

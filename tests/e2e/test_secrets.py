@@ -59,6 +59,8 @@ def secrets(system: System) -> dict[str, str]:
         system.stack.environment["SECRET_KEY"]: "SECRET_KEY",
         system.stack.environment["DIGITALOCEAN_TOKEN"]: "the provider's token",
         system.seed["password"]: "a password",
+        system.stack.environment["STRIPE_SECRET_KEY"]: "Stripe's key",
+        system.stack.environment["STRIPE_WEBHOOK_SECRET"]: "the webhooks' secret",
     }
 
     def note() -> None:
@@ -100,12 +102,12 @@ def kinds(secrets: dict[str, str], found: Iterable[str]) -> set[str]:
 
 def test_all_kinds_of_secrets_were_there(secrets: dict[str, str]) -> None:
     """Else the others show nothing."""
-    assert len(set(secrets.values())) == 8
+    assert len(set(secrets.values())) == 10
 
 
 def test_no_log_holds_one(system: System, secrets: dict[str, str]) -> None:
     logs = [path for path in system.stack.state.rglob("*.log") if path.is_file()]
-    assert {"worker.log", "web.log", "agents.log", "lab.log"} <= {path.name for path in logs}
+    assert {"worker.log", "web.log", "agents.log", "lab.log", "stripe.log"} <= {path.name for path in logs}
     assert {path: held for path in logs if (held := kinds(secrets, leaks(path.read_bytes(), secrets)))} == {}
 
 
@@ -133,7 +135,7 @@ def test_no_process_list_shows_one(secrets: dict[str, str]) -> None:
 def test_only_the_control_planes_own_processes_have_any_in_their_environment(
     system: System, secrets: dict[str, str]
 ) -> None:
-    """The portal's settings come from there: SECRET_KEY and the provider's token, and nothing else does."""
+    """The portal's settings come from there, and the stand-in's for Stripe; nothing else does."""
     own = {str(pid) for pid in marked(system.stack.state)}
     held: dict[str, set[str]] = {}
     for process in processes():
@@ -145,7 +147,9 @@ def test_only_the_control_planes_own_processes_have_any_in_their_environment(
             assert process.name in own, command
             held[command.replace(b"\0", b" ").decode()[:200]] = found
     assert held
-    assert set().union(*held.values()) == {"SECRET_KEY", "the provider's token"}
+    stripes = {"Stripe's key", "the webhooks' secret"}
+    assert set().union(*held.values()) == {"SECRET_KEY", "the provider's token", *stripes}
+    assert [kind for command, kind in held.items() if "billing.standin" in command] == [stripes]
     for node in NODE_NAMES:
         environment = system.lab.exec(APP, ["cat", "/proc/self/environ"], node=node).stdout.encode()
         assert environment

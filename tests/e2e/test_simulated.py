@@ -1,6 +1,7 @@
 """The demo where no namespace can be made: it says so in one line, and every page says that nothing is steered."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,8 @@ def test_without_namespaces_it_says_so_and_works_on_records(locked_in: list[str]
         # It is active because both nodes have the routes, and hold them as a real one would.
         assert [node["recorded"] for node in lab.status()["nodes"]] == [{"shop-api": sorted(addresses)}] * 2
         check_that_nobody_is_misled(demo, lab, api.url)
+        # Billing is none of packets' business.
+        assert re.search(r"Northwind: \$\d+\.\d\d for \w+ \d+, paid", demo.manage("lab", "pass-months", "1"))
         api.disable()
         assert [node["recorded"] for node in lab.status()["nodes"]] == [{}, {}]
         assert lab.status()["droplets"] == []

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from django.conf import settings
 from django.db import transaction
 
 from egress.control import clock, events
@@ -109,7 +108,7 @@ class _Pairs:
 
 def _moved(at: datetime) -> datetime:
     """Return a node's time as the control plane counts it."""
-    return at + timedelta(seconds=settings.CLOCK_OFFSET_SECONDS)
+    return at + clock.offset()
 
 
 def _tell_operators(node: Node, refused: Counter[str]) -> None:

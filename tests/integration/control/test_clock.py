@@ -1,6 +1,7 @@
 """`clock.now()` against the database's own clock."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -42,3 +43,22 @@ def test_a_transaction_that_failed_has_the_time_too(db: None) -> None:
 def test_only_the_lab_moves_it(db: None, settings: Settings) -> None:
     settings.CLOCK_OFFSET_SECONDS = 3_600
     assert clock.now() - timezone.now() > timedelta(minutes=59)
+
+
+def test_a_labs_file_moves_it_for_all_processes_at_once(db: None, settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "offset"
+    settings.CLOCK_OFFSET_FILE = str(file)
+    assert clock.offset() == timedelta()
+    for days in (1, 40):
+        file.write_text(str(days * 86_400))
+        assert clock.offset() == timedelta(days=days)
+        assert abs(clock.now() - clock.unmoved() - timedelta(days=days)) < timedelta(minutes=1)
+
+
+def test_what_is_no_number_stops_instead_of_being_taken_for_the_real_time(
+    db: None, settings: Settings, tmp_path: Path
+) -> None:
+    settings.CLOCK_OFFSET_FILE = str(tmp_path / "offset")
+    (tmp_path / "offset").write_text("soon")
+    with pytest.raises(ValueError, match="soon"):
+        clock.now()

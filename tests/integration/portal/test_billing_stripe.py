@@ -8,13 +8,15 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
+from billing.collecting import setup_session
 from billing.models import BillingAccount
+from tests.integration.billing.collecting.rows import make_payer
 from tests.integration.billing.collecting.stripe_side import KEY, StripeSide, running_stripe
 from tests.integration.portal import rows
 
 pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 Clients = Callable[[str], Client]
-CARD = "4242424242424242"
+CARD, OTHER_CARD = "4242424242424242", "5555555555554444"
 DETAILS = {"name": "Northwind Ltd", "tax_kind": "eu_vat", "tax_value": "DE1"}
 
 
@@ -61,6 +63,30 @@ def test_a_card_is_given_on_stripes_page_and_shown_on_ours(
     assert BillingAccount.objects.get(team=crew.team).payment_method
     assert leave(client, "portal").startswith(stripe.url)
     assert "4242" in client_of("viewer").get(payment()).content.decode()
+
+
+def test_who_comes_back_with_another_card_sees_that_one_at_once(client_of: Clients, stripe: StripeSide) -> None:
+    client = client_of("owner")
+    for number in (CARD, OTHER_CARD):
+        url = leave(client, "setup")
+        stripe.take_down(url, number)
+        session = url.rpartition("/")[2]
+        body = client.get(f"{payment()}?back=stripe&session={session}", follow=True).content.decode()
+        assert number[-4:] in body
+
+
+def test_a_page_of_another_teams_changes_nothing(client_of: Clients, crew: rows.Crew, stripe: StripeSide) -> None:
+    client = client_of("owner")
+    url = leave(client, "setup")
+    stripe.take_down(url, CARD)
+    client.get(payment() + "?back=stripe")
+    other = make_payer(stripe, card=OTHER_CARD)
+    foreign = setup_session(other, ("https://portal.example/ok", "https://portal.example/no"))
+    stripe.take_down(foreign, OTHER_CARD)
+    for session in (foreign.rpartition("/")[2], "cs_test_nowhere", "../customers", "x" * 5_000):
+        body = client.get(payment(), {"back": "stripe", "session": session}, follow=True).content.decode()
+        assert CARD[-4:] in body
+    assert BillingAccount.objects.get(team=crew.team).payment_last4 == CARD[-4:]
 
 
 def test_what_stripe_refuses_of_the_details_is_said_at_the_form_and_not_kept(

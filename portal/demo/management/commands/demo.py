@@ -132,5 +132,6 @@ def greeting(port: int, seed: dict[str, Any], *, simulated: bool = False) -> str
         f"Admin:     {seed['admin']}  password {seed['password']}  http://localhost:{port}/admin/\n"
         f"API token: {seed['api_token']}\n\n"
         f"In another shell:  .venv/bin/python manage.py {what}\n"
+        "                   .venv/bin/python manage.py lab pass-months 1   (a month's use is billed and paid)\n"
         "Ctrl-C ends it and leaves nothing behind.\n"
     )

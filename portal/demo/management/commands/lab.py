@@ -1,7 +1,8 @@
-"""Look into the running lab: `manage.py lab status | ip | exec | start-container | stop-container | bypass | fault`."""
+"""Look into the running lab: `manage.py lab status | ip | exec | …`; make it fail, and let time pass in it."""
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from django.conf import settings
@@ -9,14 +10,18 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.db.models import Q
 
+from egress.control import clock
 from egress.control.models import App
 from egress.lab import droplet_faults, node_faults
 from egress.lab.client import LabClient, LabError
 from egress.lab.cloud.faults import FaultKind, Operation
+from portal.demo import passing
+from portal.demo.errors import StackError
 
 #: What a shell uses for a command that a signal has ended.
 SIGNAL_BASE = 128
 MAX_EXEC_SECONDS = 3_600
+MAX_DAYS, MAX_MONTHS = 366, 12
 
 
 def _fault_help() -> str:
@@ -55,6 +60,10 @@ class Command(BaseCommand):
         bypass = actions.add_parser("bypass", help="make a node's network one that dedicated egress can't work on")
         bypass.add_argument("node", metavar="NODE")
         bypass.add_argument("switch", choices=("on", "off"))
+        days = actions.add_parser("pass-days", help="let days pass, with the reminders and payments that fall due")
+        days.add_argument("number", metavar="N", type=int, choices=range(1, MAX_DAYS + 1))
+        months = actions.add_parser("pass-months", help="let time pass until so many more months are over and invoiced")
+        months.add_argument("number", metavar="N", type=int, choices=range(1, MAX_MONTHS + 1))
         _add_fault(actions.add_parser("fault", help="make the cloud's API, a Droplet or a node fail; end it"))
 
     def handle(self, *, action: str, **options: Any) -> None:
@@ -62,7 +71,7 @@ class Command(BaseCommand):
         lab = LabClient(settings.LAB_SOCKET)
         try:
             getattr(self, f"_{action.replace('-', '_')}")(lab, options)
-        except LabError as error:
+        except (LabError, StackError) as error:
             raise CommandError(str(error)) from None
 
     def _status(self, lab: LabClient, _: dict[str, Any]) -> None:
@@ -92,6 +101,18 @@ class Command(BaseCommand):
 
     def _bypass(self, lab: LabClient, options: dict[str, Any]) -> None:
         lab.bypass(options["node"], on=options["switch"] == "on")
+
+    def _pass_days(self, _: LabClient, options: dict[str, Any]) -> None:
+        self._pass(passing.days_pass(options["number"]))
+
+    def _pass_months(self, _: LabClient, options: dict[str, Any]) -> None:
+        self._pass(passing.months_pass(options["number"]))
+
+    def _pass(self, days: Iterator[passing.Day]) -> None:
+        for day in days:
+            for line in day.news:
+                self.stdout.write(line)
+        self.stdout.write(f"It is {clock.now():%Y-%m-%d %H:%M} UTC.")
 
     def _fault(self, lab: LabClient, options: dict[str, Any]) -> None:
         match options["kind"]:
