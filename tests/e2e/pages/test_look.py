@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,56 +21,24 @@ from egress.control.models_told import Notification
 from egress.control.told.notices import notify
 from portal.accounts.models import User
 from tests.e2e.pages.conftest import Open
+from tests.e2e.pages.look import HEIGHT, LEGIBLE_PIXELS, WIDTHS, assert_looks_right, broken_rules, overflow, violations
 from tests.integration.portal import billing_rows, rows
 
 pytestmark = pytest.mark.browser
 
-AXE = next((Path(__file__).parents[1] / "vendor").glob("axe-*.min.js"))
-WIDTHS = (320, 768, 1440)
-LEGIBLE_PIXELS = 11
 
-
-def broken_rules(page: Page, where: str = "document") -> list[dict[str, Any]]:
-    """Return the rules that `where` breaks; what it keeps stays in the browser, since it is long."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text())
-    run = f"axe.run({where}, {{ resultTypes: ['violations'] }}).then((found) => found.violations)"
-    return list(page.evaluate(run))
-
-
-def violations(page: Page) -> list[str]:
-    return [
-        f"{page.url} {rule['id']}: {node['html'][:120]}"
-        for rule in broken_rules(page)
-        if rule["impact"] in {"serious", "critical"}
-        for node in rule["nodes"]
-    ]
-
-
-def overflow(page: Page) -> list[str]:
-    """Return what sticks out of the page to the right; what scrolls inside its own box may."""
-    return list(
-        page.evaluate("""() => [...document.querySelectorAll("body *")]
-            .filter((e) => !e.closest("pre, .visually-hidden") && !e.matches(".visually-hidden, .skip"))
-            .filter((e) => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-            .map((e) => e.outerHTML.slice(0, 120))""")
-    )
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", rows.STATES)
-def test_app_page_in_every_state(open_page: Open, crew: rows.Crew, state: str, scheme: str) -> None:
+def test_app_page_in_every_state(open_page: Open, crew: rows.Crew, state: str) -> None:
     app = rows.app(crew, f"app-{state}")
     for ordinal in (0, 1):
         rows.node(crew.cluster, ordinal, containers={app.namespace: 3})
     rows.bring(app, state, by=crew.owner, addresses=("203.200.113.110", "203.200.113.120"))
-    page = open_page(log_in_as=crew.owner.email, color_scheme=scheme)
+    page = open_page(log_in_as=crew.owner.email)
     page.goto(f"/apps/{app.pk}/")
 
+    assert_looks_right(page)
     for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert overflow(page) == []
-        assert violations(page) == []
+        page.set_viewport_size({"width": width, "height": HEIGHT})
         upright = page.locator(".way svg.upright").is_visible()
         assert upright == (width == min(WIDTHS))
         assert page.locator(".way svg.wide").is_visible() != upright
@@ -108,18 +75,17 @@ def test_words_in_the_picture_fit_their_boxes_and_can_be_read(
     assert scale * size >= LEGIBLE_PIXELS
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_other_pages(open_page: Open, crew: rows.Crew, scheme: str) -> None:
+def test_other_pages(open_page: Open, crew: rows.Crew) -> None:
     on, off = rows.app(crew, "shop-api"), rows.app(crew, "a-name-as-long-as-names-may-become-here-which-is-a-lot")
     rows.bring(on, "active", by=crew.owner)
-    page = open_page(color_scheme=scheme)
+    page = open_page()
     page.goto("/login/")
-    assert violations(page) == []
+    assert_looks_right(page)
     page.fill("#id_username", crew.owner.email)
     page.fill("#id_password", "wrong")
     page.press("#id_password", "Enter")
     page.wait_for_selector(".notice.bad")
-    assert violations(page) == []
+    assert_looks_right(page)
     page.fill("#id_password", rows.PASSWORD)
     page.press("#id_password", "Enter")
     page.wait_for_url("**/")
@@ -129,25 +95,18 @@ def test_other_pages(open_page: Open, crew: rows.Crew, scheme: str) -> None:
     below = f"/apps/{on.pk}/", f"/apps/{on.pk}/egress/disable/", f"/apps/{on.pk}/egress/outage/", "/notifications/"
     for path in ("/", f"/apps/{off.pk}/", f"/apps/{off.pk}/egress/enable/", *below):
         page.goto(path)
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            assert overflow(page) == []
-            assert violations(page) == []
+        assert_looks_right(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_while_changes_wait(open_page: Open, crew: rows.Crew, scheme: str) -> None:
+def test_pages_while_changes_wait(open_page: Open, crew: rows.Crew) -> None:
     app = rows.app(crew)
     rows.bring(app, "provisioning", by=crew.owner)
     installation.hold(reason="a backup was restored")
-    page = open_page(log_in_as=crew.owner.email, color_scheme=scheme)
+    page = open_page(log_in_as=crew.owner.email)
     for path in ("/", f"/apps/{app.pk}/"):
         page.goto(path)
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            assert page.locator(".notice.held").is_visible()
-            assert overflow(page) == []
-            assert violations(page) == []
+        assert page.locator(".notice.held").is_visible()
+        assert_looks_right(page)
 
     # The open page learns by itself that it is over.
     installation.resume()

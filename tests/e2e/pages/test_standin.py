@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.e2e.pages.test_look import overflow, violations
+from tests.e2e.pages.look import overflow, violations
 from tests.standin import LIMIT_SECONDS, StandIn, customer_with_card, draft, stand_in
 
 pytestmark = pytest.mark.browser
