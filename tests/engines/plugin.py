@@ -39,6 +39,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(missing)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def emptied_quickly() -> None:
+    """Replace what Django does after a test that commits."""
+    from django.test import TransactionTestCase
+
+    from .empty import after_each_test
+
+    TransactionTestCase._fixture_teardown = after_each_test  # type: ignore[method-assign]  # noqa: SLF001 - it has no setting for it
+
+
 @pytest.fixture(scope="session")
 def postgresql(django_db_blocker: Any) -> Iterator[dict[str, Any]]:
     """Run a server, with an empty migrated database in it; returns that database's settings."""
