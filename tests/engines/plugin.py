@@ -46,7 +46,7 @@ def emptied_quickly() -> None:
 
     from .empty import after_each_test
 
-    TransactionTestCase._fixture_teardown = after_each_test  # type: ignore[method-assign]  # noqa: SLF001 - it has no setting for it
+    TransactionTestCase._fixture_teardown = after_each_test  # type: ignore[attr-defined]  # there is no setting for it
 
 
 @pytest.fixture(scope="session")
