@@ -112,7 +112,8 @@ def _mirror(account: BillingAccount, taken: SeenMethod | None) -> None:
     method = seen.method
     if method is None and taken is None:
         taken = next(iter(calls.methods_of(account.stripe_customer)), None)
-    if taken and (method is None or taken.made_at > method.made_at):
+    # Of two of the same second, the one that was taken down by the page that is told of.
+    if taken and (method is None or (taken.id != method.id and taken.made_at >= method.made_at)):
         calls.method_prefer(account.stripe_customer, taken.id)
         method = taken
     BillingAccount.objects.filter(pk=account.pk).update(

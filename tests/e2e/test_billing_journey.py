@@ -18,7 +18,7 @@ from tests.e2e.pages.conftest import CHROMIUM, FLAGS
 from tests.e2e.system import NODE_NAMES, System, wait_for
 from tests.e2e.test_journey import PATIENCE_MILLISECONDS, log_in
 
-pytestmark = [pytest.mark.browser, pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.full, pytest.mark.browser, pytest.mark.netns, pytest.mark.cni, pytest.mark.timeout(300)]
 
 APP = "shop-api"
 FAILS_LATER = "4000 0000 0000 0341"

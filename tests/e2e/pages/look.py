@@ -1,6 +1,12 @@
-"""What every page must be: accessible in both schemes, nothing sticking out at three widths."""
+"""What every page must be: accessible in both schemes, nothing sticking out at three widths.
+
+`SHOTS=folder ./dev test tests/e2e/pages` also writes a picture of each page that is looked at here, at each width and
+in each scheme, for people to leaf through.
+"""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +27,22 @@ def assert_looks_right(page: Page) -> None:
         assert overflow(page) == [], f"{page.url} at {width}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{page.url} at {width}"
         # What is between the narrowest and the widest has no form of its own but for its columns.
-        if width in {WIDTHS[0], WIDTHS[-1]}:
-            assert violations(page) == []
-            page.emulate_media(color_scheme="dark")
-            assert violations(page, COLOURS) == []
-            page.emulate_media(color_scheme="light")
+        telling = width in {WIDTHS[0], WIDTHS[-1]}
+        _shoot(page, width, "light")
+        assert not telling or violations(page) == []
+        page.emulate_media(color_scheme="dark")
+        _shoot(page, width, "dark")
+        assert not telling or violations(page, COLOURS) == []
+        page.emulate_media(color_scheme="light")
+
+
+def _shoot(page: Page, width: int, scheme: str) -> None:
+    """Write the page's picture where pictures are wanted, named by the test, the page's title, and how many it is."""
+    if folder := os.environ.get("SHOTS"):
+        test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].partition(" ")[0]
+        name = re.sub("[^a-z0-9]+", "-", f"{test}-{page.title()}".lower()).strip("-")
+        number = sum(1 for _ in Path(folder).glob(f"{name}-*-{width}-{scheme}.png")) + 1
+        page.screenshot(path=Path(folder) / f"{name}-{number}-{width}-{scheme}.png", full_page=True)
 
 
 def broken_rules(page: Page, where: str = "document", rules: tuple[str, ...] = ()) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tests.integration.portal.billing_rows import invoice, statement, usage_line
 
 from .statements.rows import FEBRUARY, JANUARY, at, go_to, make_assignment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 MONTH = JANUARY.date()
 HOUR = timedelta(hours=1)
 

@@ -15,7 +15,7 @@ from tests.factories import make_app, make_cluster, make_team
 
 from .statements.rows import FEBRUARY, JANUARY, at, book, go_to, make_assignment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 MODELS = ("usagerecord", "trafficrecord")
 
 

@@ -19,7 +19,7 @@ from tests.integration.portal import billing_rows
 
 from .statements.rows import JANUARY, at, book, go_to, make_assignment, make_price
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)

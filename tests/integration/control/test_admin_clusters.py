@@ -16,6 +16,8 @@ from tests.factories import make_cluster
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 def _form(page: Client, cluster: Cluster, **changes: Any) -> dict[str, Any]:
     """Return what a browser would send of the form with these changes."""

@@ -19,6 +19,8 @@ from tests.factories import make_app, make_node, make_user
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 START = "/admin/"
 
 

@@ -18,6 +18,8 @@ from egress.control.services import egress_disable, egress_enable, egress_retry
 from .cloud import LOST_ANSWER
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def enabled(fleet: Fleet) -> Fleet:

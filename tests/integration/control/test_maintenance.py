@@ -17,6 +17,8 @@ from egress.control.waiting import waits_for
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 SAME_SYSTEM = [Maintenance.REBOOT, Maintenance.POWER_CYCLE]
 
 

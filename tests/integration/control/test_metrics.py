@@ -32,6 +32,8 @@ from tests.factories import make_app, make_cluster, make_node
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 TOKEN = "a-token-for-metrics-0123456789"
 
 

@@ -15,6 +15,8 @@ from tests.factories import make_user
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 def chosen(fleet: Fleet) -> str:
     return str(App.objects.get(pk=fleet.app.pk).on_outage)

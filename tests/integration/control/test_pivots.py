@@ -19,6 +19,8 @@ from tests.factories import make_cluster, make_node, make_user
 from .cloud import FileCloud
 from .fleet import Fleet, make_fleet
 
+pytestmark = pytest.mark.costly
+
 MINUTE = timedelta(minutes=1)
 
 

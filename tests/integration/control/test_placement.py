@@ -10,6 +10,8 @@ from egress.control.services import egress_enable, egress_retry
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def enabled(fleet: Fleet) -> Fleet:

@@ -22,6 +22,8 @@ from egress.wire.messages import GatewaySyncRequest
 from .cloud import LOST_ANSWER
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def active(fleet: Fleet) -> Fleet:

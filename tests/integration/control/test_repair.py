@@ -18,6 +18,8 @@ from tests.factories import make_node, make_user
 from .fleet import Fleet
 from .ward import Ward
 
+pytestmark = pytest.mark.costly
+
 
 @pytest.fixture
 def ward(fleet: Fleet, settings: Settings) -> Ward:

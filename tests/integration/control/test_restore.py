@@ -31,7 +31,7 @@ from .backup import Backups
 from .fleet import Fleet
 from .restored import HOUR, NodeAgent, World, gateways_return
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.costly, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.factories import make_app
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 HOUR = timedelta(hours=1)
 
 

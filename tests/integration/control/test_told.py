@@ -19,6 +19,8 @@ from tests.factories import make_user
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 Kind = Notification.Kind
 
 

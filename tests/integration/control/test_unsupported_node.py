@@ -15,6 +15,8 @@ from egress.wire.messages import NodeReport
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 DETAIL = "network pods: containers' packets to the internet pass by this node's netfilter"
 
 

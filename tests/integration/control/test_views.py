@@ -15,6 +15,8 @@ from egress.control.waiting import waits_for
 
 from .fleet import Fleet
 
+pytestmark = pytest.mark.costly
+
 
 def states(fleet: Fleet) -> dict[str, str]:
     return {step.name: step.state for step in egress_view(fleet.app).steps}

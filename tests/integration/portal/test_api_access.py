@@ -12,6 +12,8 @@ from portal.accounts.models import ApiToken, Team
 from portal.api.throttling import TokenThrottle
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 DEDICATED = {"type": "DEDICATED_IP"}
 
 

@@ -16,6 +16,8 @@ from egress.control.errors import EgressError, NothingToRetry, TransitionConflic
 from egress.control.models import App, Assignment, Event, Gateway, Wish
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 DESCRIPTION = Path(__file__).parents[3] / "docs" / "openapi.yaml"
 
 

@@ -13,6 +13,8 @@ from egress.control.transitions import gateway_transition
 from portal.web.page import BUSY_SECONDS, CALM_SECONDS, app_page
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 Clients = Callable[[str], Client]
 HTMX = {"HX-Request": "true"}
 LABELS = {

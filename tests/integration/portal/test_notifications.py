@@ -13,6 +13,8 @@ from egress.control.told import notices
 from portal.web.timeline import timeline
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 Clients = Callable[[str], Client]
 OLD, NEW = rows.ADDRESSES[0], "203.0.113.99"
 

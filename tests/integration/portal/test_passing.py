@@ -15,7 +15,7 @@ from portal.demo import passing
 from portal.demo.errors import StackError
 from tests.integration.billing.metering.history import begin_use, make_assignment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from portal.web.templatetags.page import duration
 from portal.web.templatetags.page import in_words as ago_in_words
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 LAYOUTS = pytest.mark.parametrize("layout", [WIDE, UPRIGHT], ids=["wide", "upright"])
 
 

@@ -9,6 +9,8 @@ from django.urls import reverse
 from egress.control.models import App, Assignment, AssignmentStatus, Gateway, Wish
 from tests.integration.portal import rows
 
+pytestmark = pytest.mark.costly
+
 Clients = Callable[[str], Client]
 
 

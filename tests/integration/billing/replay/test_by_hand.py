@@ -12,7 +12,7 @@ from billing.replay.plot import days_of
 from billing.replay.scenes import Kind, Plot, Scene, Turn
 from tests.integration.billing.replay.judged import check_all
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 
 GIB = 2**30
 FEBRUARY = date(2024, 2, 1)

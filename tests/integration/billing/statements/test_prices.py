@@ -29,7 +29,7 @@ from portal.accounts.models import Role, User
 from tests.factories import make_app, make_cluster, make_team, make_user
 from tests.integration.billing.statements.rows import FEBRUARY, JANUARY, at, book, go_to, make_assignment, make_price
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.costly, pytest.mark.django_db]
 NOW = at(10)
 SOON, LATER = at(15), at(20)
 
