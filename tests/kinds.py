@@ -7,6 +7,7 @@ e2e).
 
 import collections
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,8 @@ os.environ["SLUICEGATE_STATE_DIR"] = _STATE.name
 # Each process counts for itself: no Redis is there.
 os.environ["CACHE_URL"] = "locmem://"
 os.environ["SECRET_KEY"] = "a-key-for-tests-only"
+# What tests run as `python3` is this one, by itself: a version manager's is a script that costs more than most requests.
+os.environ["PATH"] = f"{Path(sys.executable).resolve().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def kinds_of(item: pytest.Item) -> list[str]:
