@@ -23,7 +23,7 @@ os.environ["SLUICEGATE_STATE_DIR"] = _STATE.name
 # Each process counts for itself: no Redis is there.
 os.environ["CACHE_URL"] = "locmem://"
 os.environ["SECRET_KEY"] = "a-key-for-tests-only"
-# What tests run as `python3` is this one, by itself: a version manager's is a script that costs more than most requests.
+# What tests run as `python3` is this one itself: a version manager's is a script, which costs more than most requests.
 os.environ["PATH"] = f"{Path(sys.executable).resolve().parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
