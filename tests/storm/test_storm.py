@@ -42,7 +42,7 @@ pytestmark = [
 ]
 
 NODES = 3
-#: Generous: six apps take half a minute on a quiet machine.
+#: Generous: eight apps take half a minute on a quiet machine.
 LIMIT_SECONDS = 600
 
 
@@ -193,7 +193,7 @@ def moved_twice() -> list[str]:
     ("apps", "kills", "settings"),
     [
         # Short leases: a killed worker's apps wait for less.
-        pytest.param(6, 2, "tests.storm.settings", id="6-apps"),
+        pytest.param(8, 2, "tests.storm.settings", id="8-apps"),
         pytest.param(50, 15, "portal.config.settings", id="50-apps", marks=pytest.mark.full),
     ],
 )

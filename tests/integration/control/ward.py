@@ -59,18 +59,17 @@ class Ward:
                 self.fleet.tokens.pop(str(gateway.pk), None)
             if self.broken.get(server) == kind:
                 del self.broken[server]
-        for gateway in self.fleet.gateways():
-            if gateway.public_address and self.lives(gateway) and gateway.server_id not in self.unheard:
+        gateways, there = self.fleet.gateways(), set(self.servers())
+        living = {one.server_id for one in gateways if one.server_id in there and one.server_id not in self.broken}
+        for gateway in gateways:
+            if gateway.public_address and gateway.server_id in living - self.unheard:
                 self._gateway(gateway)
         for node in self.fleet.nodes:
             if node.name not in self.nodes_silent:
                 node.refresh_from_db()
                 if node.applied_revision != Cluster.objects.get(pk=node.cluster_id).revision:
                     self.fleet.sync_node(node)
-                self.fleet.report_node(node, flows=dict(self.flows), **self._views(node.name))
-
-    def lives(self, gateway: Gateway) -> bool:
-        return gateway.server_id not in self.broken and gateway.server_id in self.servers()
+                self.fleet.report_node(node, flows=dict(self.flows), **self._views(node.name, gateways, living))
 
     def servers(self) -> list[str]:
         return [server.id for server in self.fleet.cloud.servers()]
@@ -85,10 +84,12 @@ class Ward:
             # It enrols again at its next attempt.
             self.fleet.tokens.pop(str(gateway.pk), None)
 
-    def _views(self, node: str) -> dict[str, dict[str, str]]:
+    def _views(self, node: str, gateways: list[Gateway], living: set[str]) -> dict[str, dict[str, str]]:
         health, reasons = {}, {}
-        for gateway in self.fleet.gateways():
-            told = self.lies.get(node, {}).get(gateway.server_id) or ("healthy" if self.lives(gateway) else "dead")
+        for gateway in gateways:
+            told = self.lies.get(node, {}).get(gateway.server_id) or (
+                "healthy" if gateway.server_id in living else "dead"
+            )
             health[str(gateway.pk)] = "healthy" if told == "healthy" else "unhealthy"
             if told != "healthy":
                 reasons[str(gateway.pk)] = told
