@@ -196,7 +196,7 @@ def _notify(dunning: Dunning, kind: str, key: str, subject: str, **facts: Any) -
 def _amount(owed: list[Invoice]) -> str:
     sums: dict[str, int] = {}
     for invoice in owed:
-        sums[invoice.currency] = sums.get(invoice.currency, 0) + invoice.due_cents - invoice.paid_cents
+        sums[invoice.currency] = sums.get(invoice.currency, 0) + invoice.open_cents
     return " and ".join(f"{cents // 100:,}.{cents % 100:02d} {currency}" for currency, cents in sorted(sums.items()))
 
 

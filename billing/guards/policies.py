@@ -5,7 +5,8 @@ All are asked in the transaction that enables, so that what one locks stays so u
 
 from django.conf import settings
 
-from billing.models import BillingAccount
+from billing.models import BillingAccount, MovementKind
+from billing.models.collecting import STANDS
 from billing.statements.month import forecast
 from billing.words import money
 from egress.control import clock
@@ -71,10 +72,17 @@ def _quota_of(account: BillingAccount | None) -> tuple[int | None, bool]:
     """Return how many apps may be enabled, None for no limit, and whether a first payment would raise it."""
     if account and account.quota is not None:
         return account.quota, False
-    unpaid = bool(settings.STRIPE_SECRET_KEY) and (account is None or account.first_paid_at is None)
-    if unpaid:
+    if settings.STRIPE_SECRET_KEY and (account is None or account.first_paid_at is None):
         return settings.BILLING_QUOTA_BEFORE_PAYMENT, True
+    if account and settings.STRIPE_SECRET_KEY and _paid_by_a_stolen_card(account):
+        return settings.BILLING_QUOTA_BEFORE_PAYMENT, False
     return settings.BILLING_QUOTA or None, False
+
+
+def _paid_by_a_stolen_card(account: BillingAccount) -> bool:
+    """Say whether a cardholder says so and the bank doesn't deny it: such a payment raises no quota."""
+    disputes = account.movements.filter(kind=MovementKind.DISPUTE, reason="fraudulent")
+    return disputes.exclude(status__in=STANDS).exists()
 
 
 def _quota_words(allowed: int, count: int, leaving: int, *, unpaid: bool) -> list[str]:

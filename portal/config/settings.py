@@ -253,6 +253,7 @@ CELERY_BEAT_SCHEDULE = {
     "handle-events": {"task": "billing.tasks.handle_events", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "look-at-budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
+    "look-for-disputes": {"task": "billing.tasks.look_for_disputes", "schedule": 3600.0, "options": {"expires": 600}},
     "forget-events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
     "export-months": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
