@@ -1,7 +1,5 @@
 """Statements become invoices at Stripe: by stripe-python over HTTP, with the stand-in as a process of its own."""
 
-import threading
-
 import pytest
 from pytest_django import Settings
 
@@ -22,11 +20,11 @@ from billing.collecting.errors import NotSetUp, Refused
 from billing.collecting.seen import SeenInvoice
 from billing.models import Invoice, InvoiceStatus, Movement
 from egress.control import installation
-from tests.integration.control.processes import database_url
+from tests.integration.billing.dying import in_processes
 
-from .killable import Worker
+from .killed import watch_all
 from .rows import FAILS_LATER, GOOD, check_collected, make_payer, make_statement
-from .stripe_side import KEY, StripeSide
+from .stripe_side import StripeSide
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(240)]
 
@@ -78,16 +76,7 @@ def test_a_declined_card_leaves_an_open_invoice(stripe_side: StripeSide) -> None
 def test_two_workers_at_once_make_one_invoice_each(stripe_side: StripeSide) -> None:
     statements = [make_statement(make_payer(name=f"Team {number}"), 100, 200) for number in range(3)]
     stripe_side.fault("slow", delay_seconds=0.05, left=100)
-    workers = [Worker(database_url(), STRIPE_SECRET_KEY=KEY, STRIPE_API_URL=stripe_side.url) for _ in range(2)]
-    try:
-        threads = [threading.Thread(target=worker.do, args=("collect",)) for worker in workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for worker in workers:
-            worker.close()
+    assert [ended.error for ended in in_processes(tasks.collect, count=2, watch=watch_all)] == ["", ""]
     for statement in statements:
         check_collected(stripe_side, statement)
 

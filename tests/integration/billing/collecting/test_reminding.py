@@ -18,7 +18,7 @@ from tests.integration.control.cloud import FileCloud
 from tests.integration.control.fleet import Fleet
 from tests.integration.control.processes import database_url
 
-from .killable import Worker
+from .killed import do
 from .rows import FAILS_LATER, GOOD, make_payer, make_statement
 from .stripe_side import KEY, StripeSide
 
@@ -217,35 +217,24 @@ def test_killed_at_each_point_it_disables_all_apps_and_tells_it_once(stripe_side
     team, cluster = invoice.account.team, make_cluster()
     actor = team.members.get()
     apps = [make_app(team, cluster) for _ in range(2)]
-    environment = {
-        "STRIPE_SECRET_KEY": KEY,
-        "STRIPE_API_URL": stripe_side.url,
-        "BILLING_DISABLE_UNPAID": "true",
-        "BILLING_GRACE_DAYS": "14",
-        "EMAIL_URL": "dummymail://",
-    }
-    worker = Worker(database_url(), **environment)
-    try:
-        for number in range(1, 40):
-            for app in apps:
-                egress_enable(app=app, actor=actor)
-            began = clock.now() - timedelta(days=30)
-            dunning = Dunning.objects.create(
-                account=invoice.account, began_at=began, told_date=began, warned_at=clock.now() - timedelta(days=20)
-            )
-            done = worker.do("remind", number=number)
-            assert done.error == ""
-            assert worker.do("remind").error == ""
-            assert not Assignment.objects.filter(wish=Wish.ENABLED).exists()
-            assert Notice.objects.filter(key=f"dunning-{dunning.pk}-disabled").count() == 1
-            asked = Event.objects.filter(subject="egress.disable", actor=None)
-            assert asked.count() == len(apps)
-            asked.delete()
-            Assignment.objects.update(status=AssignmentStatus.RELEASED)
-            Dunning.objects.update(ended_at=clock.now())
-            if not done.killed:
-                assert number > 4
-                return
-    finally:
-        worker.close()
+    for number in range(1, 40):
+        for app in apps:
+            egress_enable(app=app, actor=actor)
+        began = clock.now() - timedelta(days=30)
+        dunning = Dunning.objects.create(
+            account=invoice.account, began_at=began, told_date=began, warned_at=clock.now() - timedelta(days=20)
+        )
+        done = do("remind", die_at=number)
+        assert done.error == ""
+        assert do("remind").error == ""
+        assert not Assignment.objects.filter(wish=Wish.ENABLED).exists()
+        assert Notice.objects.filter(key=f"dunning-{dunning.pk}-disabled").count() == 1
+        asked = Event.objects.filter(subject="egress.disable", actor=None)
+        assert asked.count() == len(apps)
+        asked.delete()
+        Assignment.objects.update(status=AssignmentStatus.RELEASED)
+        Dunning.objects.update(ended_at=clock.now())
+        if not done.killed:
+            assert number > 4
+            return
     pytest.fail("more than 40 points")
