@@ -21,8 +21,6 @@ class Notice(models.Model):
     #: The page that the mail leads to, from PORTAL_URL on.
     path = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=clock.now)
-    seen_at = models.DateTimeField(null=True)
-    seen_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
 
     class Meta:
         ordering = ("-created_at", "-id")
