@@ -5,7 +5,7 @@ All are asked in the transaction that enables, so that what one locks stays so u
 
 from django.conf import settings
 
-from billing.models import BillingAccount, MovementKind
+from billing.models import BillingAccount, Dunning, MovementKind
 from billing.models.collecting import STANDS
 from billing.statements.month import forecast
 from billing.words import money
@@ -14,7 +14,7 @@ from egress.control.models import App, Assignment, AssignmentStatus, Wish
 from egress.control.selectors import Actor
 from portal.accounts.models import Team
 
-from .errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
+from .errors import InvoicesUnpaid, PaymentMethodNeeded, QuotaReached, SpendLimitReached
 from .figures import rest_of_month_cents
 
 #: Not billed yet, and so in no forecast, though wanted.
@@ -27,6 +27,12 @@ def payment_method(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every 
         return
     if not BillingAccount.objects.filter(team=app.team_id).exclude(payment_method="").exists():
         raise PaymentMethodNeeded
+
+
+def debt(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every policy is called so
+    """Refuse a team whose egress was disabled for its debts: dunning would only take it away again."""
+    if Dunning.objects.filter(account__team=app.team_id, ended_at=None, disabled_at__isnull=False).exists():
+        raise InvoicesUnpaid
 
 
 def quota(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every policy is called so
