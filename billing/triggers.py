@@ -1,7 +1,7 @@
 """Let the database itself refuse to change what was written about money, also to who goes past this code.
 
-Ledgers, statements, their lines and credits are never changed nor deleted; of a price or terms that were agreed only the end
-moves. Who did it may be forgotten: a person's row is deleted with their account.
+Ledgers, statements, their lines and credits are never changed nor deleted; of a price or terms that were agreed only
+the end moves. Who did it may be forgotten: a person's row is deleted with their account.
 
 Made after every migration, since SQLite drops a table's triggers when a migration makes it anew. On SQLite only changes
 are refused, not deletions: tests empty tables there by DELETE, and whoever can open the file could drop the trigger,
@@ -62,13 +62,13 @@ def make_triggers(using: str, **_: Any) -> None:
         there = connection.introspection.table_names(cursor)
         for model, guard in GUARDS.items():
             # A migration that is taken back leaves older columns, or no table at all.
-            table = model._meta.db_table
+            table = model._meta.db_table  # noqa: SLF001  # public, for all its underscore
             if table not in there:
                 continue
             present = {column.name for column in connection.introspection.get_table_description(cursor, table)}
             fixed = [
                 field.column
-                for field in model._meta.concrete_fields
+                for field in model._meta.concrete_fields  # noqa: SLF001  # as above
                 if field.name not in guard.may_change and field.column in present
             ]
             for statement in statements:

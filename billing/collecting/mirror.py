@@ -121,7 +121,7 @@ def _say_lost(invoice: Invoice, seen: SeenMovement) -> None:
     amount = words.money(seen.cents, seen.currency)
     message = (
         f"{invoice.account}: the dispute about {invoice} is lost, and {amount} went back to the cardholder"
-        f" ({seen.reason or 'no reason'}). Nobody collects it again by itself: decide whether the team may go on, ask for"
-        " the money another way or not at all, and note that here by giving it up."
+        f" ({seen.reason or 'no reason'}). Nobody collects it again by itself: decide whether the team may go on, ask"
+        " for the money another way or not at all, and note that here by giving it up."
     )
     refuse(step=step, code="dispute_lost", message=message, account=invoice.account)

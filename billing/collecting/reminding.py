@@ -49,9 +49,11 @@ def look() -> None:
     _begin()
     ends_at = monotonic() + RUN_SECONDS
     open_ones = Dunning.objects.filter(ended_at=None).select_related("account__team")
-    for dunning in list(open_ones.order_by("began_at")[:BATCH]):
+    for dunning in list(open_ones.order_by("looked_at", "pk")[:BATCH]):
         if monotonic() > ends_at:
             return
+        # First: one that fails each time mustn't hold up those behind it.
+        _mine(dunning).update(looked_at=clock.unmoved())
         _look_at(dunning)
 
 

@@ -14,7 +14,6 @@ from .room import Place
 from .selection import Format, Grain, Selection, cluster_of, format_of, grain_of, month_of
 from .stream import FORMATS, write
 
-
 #: Whose the exports of all teams are.
 OPERATORS = "operators"
 

@@ -219,6 +219,8 @@ class Dunning(models.Model):
     #: When egress was disabled, and until when the addresses are held.
     disabled_at = models.DateTimeField(null=True)
     held_until = models.DateTimeField(null=True)
+    #: Those that weren't looked at for longest come first, so that each has its turn.
+    looked_at = models.DateTimeField(default=clock.unmoved)
     ended_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -302,7 +302,10 @@ def is_busy(assignment: Assignment) -> bool:
 
 
 def problem_of(assignment: Assignment, *, changes_wait: str, hold: Hold | None = None) -> Problem:
-    """Return what holds `assignment` up: its hold; `changes_wait`, where all do, if it is under way; its own trouble."""
+    """Return what holds `assignment` up: its hold; `changes_wait`, where all do; else its own trouble.
+
+    Only one that is disabled has a hold.
+    """
     if hold:
         return Problem(ADDRESSES_HELD, hold.message)
     if changes_wait and is_busy(assignment):

@@ -38,7 +38,10 @@ def page_of(user: User, number: str) -> tuple[Page[Any], list[Told]]:
     rows = list(page)
     apps = notifications_of(user).in_bulk(_of(rows, _APP))
     money = notices_of(user).in_bulk(_of(rows, _MONEY))
-    told = {**{(_APP, pk): _of_app(row) for pk, row in apps.items()}, **{(_MONEY, pk): _of_money(row) for pk, row in money.items()}}
+    told = {
+        **{(_APP, pk): _of_app(row) for pk, row in apps.items()},
+        **{(_MONEY, pk): _of_money(row) for pk, row in money.items()},
+    }
     # What was deleted in between is left out.
     return page, [told[source, pk] for _, source, pk in rows if (source, pk) in told]
 

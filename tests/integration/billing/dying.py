@@ -1,8 +1,8 @@
 """Run something in processes that can be killed at what lasts, or that begin at the same moment.
 
 What lasts is seen from below, at the database's connection and wherever else a test says, and counted: so what is added
-tomorrow is something to die at tomorrow. The product knows nothing of it (ADR 9). The processes are forks of the test's,
-which has closed its connections before.
+tomorrow is something to die at tomorrow. The product knows nothing of it (ADR 9). The processes are forks of the
+test's, which has closed its connections before.
 """
 
 import json

@@ -80,7 +80,13 @@ def test_revenue_adds_up_by_month_and_currency(admin_client: Client) -> None:
     assert (january.month, january.statements, january.stated, january.tax) == (MONTH, 2, 2100, 399)
     assert january.kinds == {"usage": 2600, "traffic": 300, "discount": -280, "credit": -520}
     assert sum(january.kinds.values()) == january.stated
-    assert (january.paid, january.unpaid, january.given_up, january.refunded, january.disputed) == (2380, 119, 0, 500, 700)
+    assert (january.paid, january.unpaid, january.given_up, january.refunded, january.disputed) == (
+        2380,
+        119,
+        0,
+        500,
+        700,
+    )
     assert (february.stated, february.unpaid, february.given_up, february.credited) == (100, 0, 100, 7)
     page = admin_client.get(reverse("admin:billing_revenue")).content.decode()
     assert all(words in page for words in ("2026-02", "2026-01", "$21.00", "\N{MINUS SIGN}$5.20", "$23.80", "$1.19"))

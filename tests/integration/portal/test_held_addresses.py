@@ -1,4 +1,4 @@
-"""An app whose egress was withdrawn, because invoices are unpaid, while its addresses are held: why, until when, what to do."""
+"""An app whose egress was withdrawn for unpaid invoices, with its addresses held: why, until when, where to pay."""
 
 from collections.abc import Callable
 from datetime import timedelta

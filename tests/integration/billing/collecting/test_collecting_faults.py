@@ -305,3 +305,12 @@ def test_taxes_come_on_top_of_the_statement(stripe_side: StripeSide, settings: S
     assert invoice.total_cents == 1_250
     assert invoice.tax_cents > 0
     assert invoice.due_cents == invoice.total_cents + invoice.tax_cents
+
+
+def test_what_was_deleted_at_stripe_can_be_given_up(stripe_side: StripeSide) -> None:
+    stripe_side.fault("refused", "invoices.finalize", message="Not that one.")
+    invoice = collect(make_statement(make_payer(), 900))
+    stripe_side.client.v1.invoices.delete(invoice.stripe_id)
+    refusals.give_up(refusal=Refusal.objects.get(), actor=make_user(), reason="deleted there")
+    invoice.refresh_from_db()
+    assert (invoice.status, invoice.due_at) == (InvoiceStatus.UNCOLLECTIBLE, None)

@@ -92,7 +92,9 @@ def of_concern(name: str) -> float:
 
 def operators_see(model: str, attention: str) -> str:
     client = Client()
-    client.force_login(User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("op@example.com"))
+    client.force_login(
+        User.objects.filter(is_superuser=True).first() or User.objects.create_superuser("op@example.com")
+    )
     answer = client.get(reverse(f"admin:billing_{model}_changelist"), {"attention": attention})
     return answer.content.decode()
 

@@ -8,7 +8,7 @@ from django.core import mail
 from pytest_django import Settings
 
 from billing import tasks
-from billing.collecting import account_of, collect, customers, mirror, paying, setup_session
+from billing.collecting import account_of, collect, customers, mirror, paying, reminding, setup_session
 from billing.models import Dunning, Invoice, Notice, NoticeMail, Refusal
 from egress.control import clock
 from egress.control.models import Assignment, AssignmentStatus, Event, Wish
@@ -16,11 +16,10 @@ from egress.control.services import egress_enable
 from tests.factories import make_app, make_cluster, make_node
 from tests.integration.control.cloud import FileCloud
 from tests.integration.control.fleet import Fleet
-from tests.integration.control.processes import database_url
 
 from .killed import do
 from .rows import FAILS_LATER, GOOD, make_payer, make_statement
-from .stripe_side import KEY, StripeSide
+from .stripe_side import StripeSide
 
 pytestmark = [pytest.mark.django_db, pytest.mark.costly, pytest.mark.timeout(300)]
 DAY = 86_400
@@ -238,3 +237,17 @@ def test_killed_at_each_point_it_disables_all_apps_and_tells_it_once(stripe_side
             assert number > 4
             return
     pytest.fail("more than 40 points")
+
+
+def test_each_debtor_has_its_turn_however_many_never_pay(
+    stripe_side: StripeSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that owe for longest are looked at first once, not each time."""
+    invoices = [failed_invoice(stripe_side) for _ in range(3)]
+    monkeypatch.setattr(reminding, "BATCH", 3)
+    reminding.look()
+    Notice.objects.all().delete()
+    monkeypatch.setattr(reminding, "BATCH", 1)
+    for _ in invoices:
+        reminding.look()
+    assert {notice.team for notice in Notice.objects.all()} == {invoice.account.team for invoice in invoices}

@@ -105,7 +105,9 @@ def test_the_triggers_come_back_with_the_next_migrate(money: None, table: str) -
     """SQLite loses them where a migration makes the table anew."""
     change = f"UPDATE {table} SET id = id"  # noqa: S608 - a name of ours
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TRIGGER {table}_append_only" + (f" ON {table}" if connection.vendor == "postgresql" else ""))
+        cursor.execute(
+            f"DROP TRIGGER {table}_append_only" + (f" ON {table}" if connection.vendor == "postgresql" else "")
+        )
     assert not refused(change)
     call_command("migrate", verbosity=0)
     assert refused(change)
@@ -124,7 +126,9 @@ def test_rating_adds_a_ledger_up_from_its_index_alone(usage: UsageRecord, ledger
             # So that it needn't be worth it for a handful of rows.
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         explain = "EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN "
-        cursor.execute(explain + query, [usage.assignment_id.hex if connection.vendor == "sqlite" else usage.assignment_id])
+        cursor.execute(
+            explain + query, [usage.assignment_id.hex if connection.vendor == "sqlite" else usage.assignment_id]
+        )
         plan = str(cursor.fetchall())
     how = "Index Only Scan using" if connection.vendor == "postgresql" else "USING COVERING INDEX"
     assert f"{how} {ledger}_by_slot" in plan
