@@ -48,7 +48,8 @@ def page_of(user: User, number: str) -> tuple[Page[Any], list[Told]]:
 
 def _keys(rows: QuerySet[Any], source: str) -> QuerySet[Any, Any]:
     named = rows.select_related(None).order_by().annotate(source=Value(source, output_field=CharField()))
-    return named.values_list("created_at", "source", "pk")
+    keys: QuerySet[Any, Any] = named.values_list("created_at", "source", "pk")
+    return keys
 
 
 def _of(rows: Iterable[tuple[datetime, str, int]], source: str) -> list[int]:
