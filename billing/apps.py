@@ -12,7 +12,7 @@ class BillingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """See to it that the ledgers are append-only in the database, too."""
+        """See to it that what was written about money stays so in the database, too."""
         from .triggers import make_triggers  # noqa: PLC0415 - models can't be loaded before
 
         post_migrate.connect(make_triggers, sender=self, dispatch_uid="billing.triggers")

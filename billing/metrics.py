@@ -8,7 +8,7 @@ from django.db.models import Count, Min, QuerySet
 from billing.collecting import concerns
 from billing.collecting.door import is_set_up
 from billing.exports.concerns import export_concerns
-from billing.metering.concerns import meter_concerns
+from billing.metering import concerns as metering
 from billing.models import (
     Invoice,
     InvoiceStatus,
@@ -21,7 +21,7 @@ from billing.models import (
     StatementProblem,
     WebhookEvent,
 )
-from billing.statements.concerns import close_concerns, problem_concerns
+from billing.statements import concerns as statements
 from egress.control import clock
 from egress.control.attention import Concern
 from egress.wire.exposition import PLAIN, Metric, Page, Values
@@ -38,7 +38,17 @@ STALLED = Metric(
     "gauge",
     "How long the oldest statement or webhook has waited that Stripe couldn't be asked about; 0 when none has.",
 )
-METRICS = (INVOICES, CONCERNS, STALLED)
+UNMETERED = Metric(
+    "sluicegate_metering_behind_seconds",
+    "gauge",
+    "How long ago the oldest hour ended that isn't in the ledger; some minutes are normal.",
+)
+UNCLOSED = Metric(
+    "sluicegate_month_close_behind_seconds",
+    "gauge",
+    "How long ago the oldest month could be closed that hasn't all its statements; 0 where all are closed.",
+)
+METRICS = (INVOICES, CONCERNS, STALLED, UNMETERED, UNCLOSED)
 
 _UNMADE = (InvoiceStatus.WAITING, InvoiceStatus.DRAFT)
 
@@ -58,12 +68,14 @@ def page() -> Page:
             **_concerned(Invoice.objects.all(), concerns.invoice_concerns()),
             **_concerned(Movement.objects.all(), concerns.movement_concerns()),
             **_concerned(WebhookEvent.objects.all(), concerns.event_concerns()),
-            **_concerned(StatementProblem.objects.all(), problem_concerns()),
-            **_concerned(MonthClose.objects.all(), close_concerns()),
-            **_concerned(Meter.objects.all(), meter_concerns()),
+            **_concerned(StatementProblem.objects.all(), statements.problem_concerns()),
+            **_concerned(MonthClose.objects.all(), statements.close_concerns()),
+            **_concerned(Meter.objects.all(), metering.meter_concerns()),
             **_concerned(MonthExport.objects.all(), export_concerns()),
         },
         STALLED: {PLAIN: max(waits)},
+        UNMETERED: {PLAIN: metering.behind_seconds()},
+        UNCLOSED: {PLAIN: statements.behind_seconds()},
     }
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.template.loader import render_to_string
 
 from billing.models import Notice, NoticeMail
-from egress.control import clock
 from egress.control.told import mail
-from portal.accounts.models import Role, Team, User
+from egress.control.told.notices import TOLD_BY_MAIL
+from portal.accounts.models import Membership, Role, Team, User
 
 
 def notify(team: Team, *, kind: str, key: str, subject: str, path: str = "/billing/", **facts: Any) -> Notice:
@@ -51,13 +51,10 @@ def body(notice: Notice) -> str:
 
 
 def notices_of(user: User) -> QuerySet[Notice]:
-    """Return what the teams of `user` were told, newest first."""
-    return Notice.objects.filter(team__memberships__user=user).select_related("team")
-
-
-def notice_seen(*, notice: Notice, actor: User) -> None:
-    """Note that somebody dealt with it; who was first stays."""
-    Notice.objects.filter(pk=notice.pk, seen_at=None).update(seen_at=clock.now(), seen_by=actor)
+    """Return what the teams were told whose mails `user` may get, newest first: not of those where they only look."""
+    return Notice.objects.filter(
+        Exists(Membership.objects.filter(team=OuterRef("team"), user=user, role__in=TOLD_BY_MAIL))
+    ).select_related("team")
 
 
 def _mails() -> QuerySet[NoticeMail]:

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from . import notices
-from .collecting import closing, inbox, invoicing, reminding
+from .collecting import closing, disputes, inbox, invoicing, reminding
 from .exports import months as exporting
 from .guards import budgets
 from .metering import close as hours
@@ -39,6 +39,12 @@ def remind() -> None:
     """Remind and warn who owes, and send the mails: every minute."""
     reminding.look()
     notices.send_due()
+
+
+@shared_task
+def look_for_disputes() -> None:
+    """See what became of disputes whose webhooks were lost: every hour."""
+    disputes.look()
 
 
 @shared_task

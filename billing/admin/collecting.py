@@ -197,7 +197,7 @@ class DunningAdmin(ReadOnlyAdmin[Dunning]):
 class NoticeAdmin(ReadOnlyAdmin[Notice]):
     """What teams were told."""
 
-    list_display = ("subject", "team", "kind", "created_at", "seen_at")
+    list_display = ("subject", "team", "kind", "created_at")
     list_filter = ("kind",)
     list_select_related = ("team",)
     search_fields = ("team__name", "subject")

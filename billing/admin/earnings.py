@@ -92,7 +92,10 @@ def _revenue_row(row: MonthRevenue) -> dict[str, Any]:
         "statements": row.statements,
         "kinds": [write(row.kinds.get(kind, 0)) for kind in StatementLine.Kind.values],
         "stated": words.money(row.stated, row.currency),
-        "others": [write(cents) for cents in (row.tax, row.paid, row.unpaid, row.given_up, row.credited, row.refunded)],
+        "others": [
+            write(cents)
+            for cents in (row.tax, row.paid, row.unpaid, row.given_up, row.credited, row.refunded, row.disputed)
+        ],
     }
 
 

@@ -119,7 +119,7 @@ def _invoice(page: Any, row: Invoice) -> _Matter:
     del page
     if row.error_code:
         return f"{row.error_code}: {row.error_message}", row.created_at
-    left = words.money(row.due_cents - row.paid_cents, row.currency)
+    left = words.money(row.open_cents, row.currency)
     return f"{left} unpaid, tried {row.tries} times", row.created_at
 
 

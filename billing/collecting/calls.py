@@ -270,6 +270,16 @@ def movements_of(invoice: str) -> list[SeenMovement]:
     return seen + [_note(note) for note in notes]
 
 
+def disputes_since(since: datetime) -> list[SeenMovement]:
+    """Return the disputes of all customers that were opened since then, the newest ones where there are very many."""
+    with asking() as stripe:
+        listed = stripe.v1.disputes.list({"created": {"gte": _stamp(since)}, "limit": PAGE})
+        return [
+            _moved(dispute, MovementKind.DISPUTE, _id(dispute.payment_intent))
+            for dispute in islice(listed.auto_paging_iter(), MOST)
+        ]
+
+
 def invoice_of_payment(intent: str) -> str:
     """Return the id of the invoice that a payment intent pays; "" without one."""
     with asking() as stripe:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from billing.models import BillingAccount, Invoice, Statement
@@ -17,7 +18,7 @@ from portal.accounts.models import Team, User
 from . import calls
 from .customers import account_of, method_refresh
 from .door import is_set_up
-from .errors import Gone, StripeUnavailable
+from .errors import Gone, Refused, StripeUnavailable
 from .refusals import refuse
 
 log = logging.getLogger(__name__)
@@ -49,13 +50,17 @@ def sweep() -> None:
     unbilled = Statement.objects.filter(team=OuterRef("team"), invoice=None)
     in_use = Assignment.objects.filter(app__team=OuterRef("team")).exclude(status=AssignmentStatus.RELEASED)
     closed = BillingAccount.objects.filter(closed_at__isnull=False, settled_at=None)
-    for account in closed.filter(~Exists(pending), ~Exists(unbilled), ~Exists(in_use)).select_related("team")[:BATCH]:
+    done_with = closed.filter(~Exists(pending), ~Exists(unbilled), ~Exists(in_use)).select_related("team")
+    for account in done_with.order_by("closed_at", "pk")[:BATCH]:
         if account.closed_at and clock.now() > _settled_at(account.closed_at):
             try:
                 _settle(account)
             except StripeUnavailable as error:
                 log.warning("closing waits: %s", error)
                 return
+            except Refused as error:
+                # Others' closing mustn't wait for this one.
+                _leave_to_operators(account, error)
 
 
 def _settle(account: BillingAccount) -> None:
@@ -68,6 +73,15 @@ def _settle(account: BillingAccount) -> None:
         left = f"{account} is closed, and has {-seen.balance_cents} cents in hand at Stripe: pay them back."
         refuse(step="account.close", code="money_left", message=left, account=account)
     BillingAccount.objects.filter(pk=account.pk).update(settled_at=clock.now())
+
+
+def _leave_to_operators(account: BillingAccount, error: Refused) -> None:
+    message = (
+        f"{account} is closed, but Stripe refuses to forget its cards: {error} See to its cards and balance there."
+    )
+    with transaction.atomic():
+        refuse(step="account.close", code=(error.reason or error.code)[:64], message=message, account=account)
+        BillingAccount.objects.filter(pk=account.pk).update(settled_at=clock.now())
 
 
 def _settled_at(closed_at: datetime) -> datetime:

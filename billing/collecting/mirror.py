@@ -9,11 +9,13 @@ from typing import Final
 from django.db import transaction
 from django.db.models import F
 
-from billing.models import BillingAccount, Invoice, InvoiceStatus, Movement
+from billing import words
+from billing.models import BillingAccount, Invoice, InvoiceStatus, Movement, MovementKind, Refusal
 from billing.models.collecting import ENDED
 from egress.control import clock
 
 from . import calls
+from .refusals import refuse
 from .seen import SeenInvoice, SeenMovement
 
 #: Between two looks at an invoice that nothing was told of: in case that webhooks are lost.
@@ -21,6 +23,8 @@ OPEN_PAUSE: Final = timedelta(hours=6)
 ENDED_PAUSE: Final = timedelta(days=7)
 #: Money can be claimed back for about so long.
 LOOKED_AFTER: Final = timedelta(days=120)
+#: Stripe's word for a dispute that the cardholder won.
+LOST: Final = "lost"
 #: How often to look again when another looked meanwhile.
 ATTEMPTS: Final = 5
 
@@ -80,6 +84,8 @@ def _keep(invoice: Invoice, seen: SeenInvoice, moved: list[SeenMovement]) -> boo
             return False
         for movement in moved:
             _keep_movement(invoice, movement)
+            if movement.kind == MovementKind.DISPUTE and movement.status == LOST:
+                _say_lost(invoice, movement)
         if seen.status == "paid" and seen.paid_cents > 0:
             # Not for what credits paid: a card was never charged for that.
             BillingAccount.objects.filter(pk=invoice.account_id, first_paid_at=None).update(first_paid_at=clock.now())
@@ -104,3 +110,18 @@ def _keep_movement(invoice: Invoice, seen: SeenMovement) -> None:
             "seen_at": clock.unmoved(),
         },
     )
+
+
+def _say_lost(invoice: Invoice, seen: SeenMovement) -> None:
+    """Put it on the operators' list, in the transaction that notes it: the invoice stays paid at Stripe, unlike us."""
+    step = f"dispute {seen.id}"[:40]
+    # Once: whatever was decided about it, there is nothing new to decide.
+    if Refusal.objects.filter(account=invoice.account_id, step=step).exists():
+        return
+    amount = words.money(seen.cents, seen.currency)
+    message = (
+        f"{invoice.account}: the dispute about {invoice} is lost, and {amount} went back to the cardholder"
+        f" ({seen.reason or 'no reason'}). Nobody collects it again by itself: decide whether the team may go on, ask"
+        " for the money another way or not at all, and note that here by giving it up."
+    )
+    refuse(step=step, code="dispute_lost", message=message, account=invoice.account)

@@ -1,6 +1,7 @@
 """The list of what doesn't go on by itself, and what an operator may decide about it."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
@@ -11,7 +12,7 @@ from egress.control import clock
 from portal.accounts.models import User
 
 from . import calls
-from .errors import NotDecidable
+from .errors import Gone, NotDecidable
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,10 @@ def give_up(*, refusal: Refusal, actor: User, reason: str) -> None:
     if refusal.decided_at:
         raise NotDecidable
     invoice = refusal.invoice
-    if invoice and invoice.stripe_id and calls.invoice_see(invoice.stripe_id).status == InvoiceStatus.OPEN:
-        calls.invoice_give_up(invoice.stripe_id)
+    # Of a draft that was deleted there is nothing to stop.
+    with suppress(Gone):
+        if invoice and invoice.stripe_id and calls.invoice_see(invoice.stripe_id).status == InvoiceStatus.OPEN:
+            calls.invoice_give_up(invoice.stripe_id)
     with transaction.atomic():
         _decide(refusal, Refusal.Decision.GIVE_UP, actor, reason)
         unpaid = Invoice.objects.filter(refusals=refusal, status__in=UNPAID)

@@ -49,9 +49,11 @@ def look() -> None:
     _begin()
     ends_at = monotonic() + RUN_SECONDS
     open_ones = Dunning.objects.filter(ended_at=None).select_related("account__team")
-    for dunning in list(open_ones.order_by("began_at")[:BATCH]):
+    for dunning in list(open_ones.order_by("looked_at", "pk")[:BATCH]):
         if monotonic() > ends_at:
             return
+        # First: one that fails each time mustn't hold up those behind it.
+        _mine(dunning).update(looked_at=clock.unmoved())
         _look_at(dunning)
 
 
@@ -196,7 +198,7 @@ def _notify(dunning: Dunning, kind: str, key: str, subject: str, **facts: Any) -
 def _amount(owed: list[Invoice]) -> str:
     sums: dict[str, int] = {}
     for invoice in owed:
-        sums[invoice.currency] = sums.get(invoice.currency, 0) + invoice.due_cents - invoice.paid_cents
+        sums[invoice.currency] = sums.get(invoice.currency, 0) + invoice.open_cents
     return " and ".join(f"{cents // 100:,}.{cents % 100:02d} {currency}" for currency, cents in sorted(sums.items()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from billing.models import Invoice, InvoiceStatus, Movement, MovementKind, Statement, StatementLine
+from billing.models.collecting import STANDS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +28,8 @@ class MonthRevenue:
     given_up: int = 0
     credited: int = 0
     refunded: int = 0
+    #: Which the bank holds or paid back: disputes that aren't won.
+    disputed: int = 0
 
 
 def stated_months(count: int) -> list[date]:
@@ -35,7 +38,7 @@ def stated_months(count: int) -> list[date]:
 
 
 def revenue(since: date) -> list[MonthRevenue]:
-    """Return the months from `since` on, newest first: four queries for any number of statements."""
+    """Return the months from `since` on, newest first: five queries for any number of statements."""
     found: dict[tuple[date, str], MonthRevenue] = {}
     stated = Statement.objects.filter(month__gte=since).order_by("-month", "currency")
     for month, currency, count, cents in stated.values_list("month", "currency").annotate(
@@ -58,6 +61,12 @@ def revenue(since: date) -> list[MonthRevenue]:
         row = found.get((month, currency))
         if row:
             row.refunded = int(cents)
+    held = Movement.objects.filter(kind=MovementKind.DISPUTE, invoice__statement__month__gte=since)
+    taken = held.exclude(status__in=STANDS).exclude(status__startswith="warning_")
+    for month, currency, cents in _by_month(taken, of="invoice__statement").annotate(Sum("cents")):
+        row = found.get((month, currency))
+        if row:
+            row.disputed = int(cents)
     return list(found.values())
 
 

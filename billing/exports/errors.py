@@ -1,5 +1,7 @@
 """What can be wrong with a request for an export. Every leaf has a stable code."""
 
+from typing import ClassVar
+
 from egress.control.errors import EgressError
 
 
@@ -45,6 +47,15 @@ class ClusterUnknown(ExportError):
 
     code = "cluster_unknown"
     http_status = 404
+
+
+class ExportBusy(ExportError):
+    """Many exports are being sent; ask again in half a minute."""
+
+    code = "export_busy"
+    http_status = 429
+    #: For Retry-After.
+    retry_after_seconds: ClassVar[int] = 30
 
 
 class ExportMismatch(ExportError):

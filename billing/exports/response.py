@@ -1,5 +1,6 @@
 """Answer a request with an export while it is made, in bounded memory whatever its size."""
 
+import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,12 @@ from django.http import StreamingHttpResponse
 from portal.accounts.models import Team
 
 from .gather import unbilled
+from .room import Place
 from .selection import Format, Grain, Selection, cluster_of, format_of, grain_of, month_of
 from .stream import FORMATS, write
+
+#: Whose the exports of all teams are.
+OPERATORS = "operators"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +38,10 @@ def wanted(query: Mapping[str, str], *, team: Team | None) -> Wanted:
 
 
 def download(query: Mapping[str, str], *, team: Team | None) -> "ExportResponse":
-    """Return what a query asks for as a file to be stored. Raises ExportError."""
+    """Return what a query asks for as a file to be stored. Raises ExportError, ExportBusy among them."""
     asked = wanted(query, team=team)
-    return ExportResponse(write(asked.selection, asked.form, asked.grain), asked.form, file_name(asked))
+    chunks = write(asked.selection, asked.form, asked.grain)
+    return ExportResponse(chunks, asked.form, file_name(asked), whose=str(team.pk) if team else OPERATORS)
 
 
 def file_name(asked: Wanted) -> str:
@@ -52,10 +58,24 @@ class ExportResponse(StreamingHttpResponse):
     the request's thread, where its database connection is, when the one before is sent.
     """
 
-    def __init__(self, chunks: Iterator[bytes], form: Format, name: str) -> None:
-        # What fails at once is answered as an error, not with a file that breaks off.
-        super().__init__(_begun(next(chunks), chunks), content_type=FORMATS[form].content_type)
+    def __init__(self, chunks: Iterator[bytes], form: Format, name: str, *, whose: str) -> None:
+        """Begin. Raises ExportBusy, and what the first chunk does."""
+        self._place = Place(whose)
+        try:
+            # What fails at once is answered as an error, not with a file that breaks off.
+            begun = _begun(next(chunks), chunks)
+        except BaseException:
+            self._place.leave()
+            raise
+        super().__init__(self._place.around(begun), content_type=FORMATS[form].content_type)
+        # Who goes away before the first byte leaves an answer that nobody closes.
+        weakref.finalize(self, self._place.leave)
         self.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+
+    def close(self) -> None:
+        """Make room for another: also when the reader went away."""
+        self._place.leave()
+        super().close()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield chunks, each when it is asked for."""

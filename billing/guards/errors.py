@@ -9,6 +9,12 @@ class PaymentMethodNeeded(AdmissionRefused):
     code = "payment_method_needed"
 
 
+class InvoicesUnpaid(AdmissionRefused):
+    """Dedicated egress was disabled because invoices are unpaid. Pay them under Billing, then enable again."""
+
+    code = "invoices_unpaid"
+
+
 class QuotaReached(AdmissionRefused):
     """This team has as many apps with dedicated egress as it may have at once."""
 

@@ -5,7 +5,8 @@ All are asked in the transaction that enables, so that what one locks stays so u
 
 from django.conf import settings
 
-from billing.models import BillingAccount
+from billing.models import BillingAccount, Dunning, MovementKind
+from billing.models.collecting import STANDS
 from billing.statements.month import forecast
 from billing.words import money
 from egress.control import clock
@@ -13,7 +14,7 @@ from egress.control.models import App, Assignment, AssignmentStatus, Wish
 from egress.control.selectors import Actor
 from portal.accounts.models import Team
 
-from .errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
+from .errors import InvoicesUnpaid, PaymentMethodNeeded, QuotaReached, SpendLimitReached
 from .figures import rest_of_month_cents
 
 #: Not billed yet, and so in no forecast, though wanted.
@@ -26,6 +27,12 @@ def payment_method(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every 
         return
     if not BillingAccount.objects.filter(team=app.team_id).exclude(payment_method="").exists():
         raise PaymentMethodNeeded
+
+
+def debt(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every policy is called so
+    """Refuse a team whose egress was disabled for its debts: dunning would only take it away again."""
+    if Dunning.objects.filter(account__team=app.team_id, ended_at=None, disabled_at__isnull=False).exists():
+        raise InvoicesUnpaid
 
 
 def quota(*, app: App, actor: Actor) -> None:  # noqa: ARG001  # every policy is called so
@@ -71,10 +78,17 @@ def _quota_of(account: BillingAccount | None) -> tuple[int | None, bool]:
     """Return how many apps may be enabled, None for no limit, and whether a first payment would raise it."""
     if account and account.quota is not None:
         return account.quota, False
-    unpaid = bool(settings.STRIPE_SECRET_KEY) and (account is None or account.first_paid_at is None)
-    if unpaid:
+    if settings.STRIPE_SECRET_KEY and (account is None or account.first_paid_at is None):
         return settings.BILLING_QUOTA_BEFORE_PAYMENT, True
+    if account and settings.STRIPE_SECRET_KEY and _paid_by_a_stolen_card(account):
+        return settings.BILLING_QUOTA_BEFORE_PAYMENT, False
     return settings.BILLING_QUOTA or None, False
+
+
+def _paid_by_a_stolen_card(account: BillingAccount) -> bool:
+    """Say whether a cardholder says so and the bank doesn't deny it: such a payment raises no quota."""
+    disputes = account.movements.filter(kind=MovementKind.DISPUTE, reason="fraudulent")
+    return disputes.exclude(status__in=STANDS).exists()
 
 
 def _quota_words(allowed: int, count: int, leaving: int, *, unpaid: bool) -> list[str]:

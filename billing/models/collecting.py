@@ -50,7 +50,7 @@ class Invoice(models.Model):
     #: The statement's total: what the invoice at Stripe comes to before tax.
     total_cents = models.BigIntegerField()
     tax_cents = models.BigIntegerField(default=0)
-    #: What is left to pay after tax and the customer's balance, what was paid, and what credit notes took off.
+    #: What is to pay after tax and the customer's balance, what was paid of it, and what credit notes took off.
     due_cents = models.BigIntegerField(default=0)
     paid_cents = models.BigIntegerField(default=0)
     credited_cents = models.BigIntegerField(default=0)
@@ -91,6 +91,11 @@ class Invoice(models.Model):
         return f"{self.number or 'Invoice'} of {self.statement}"
 
     @property
+    def open_cents(self) -> int:
+        """Return what is still to be paid; 0 once Stripe takes no more for it."""
+        return 0 if self.status in ENDED else self.due_cents - self.paid_cents
+
+    @property
     def is_final(self) -> bool:
         """Say whether it is the last one of an account that was closed."""
         closed_at = self.account.closed_at
@@ -104,6 +109,10 @@ class MovementKind(models.TextChoices):
     REFUND = "refund", "Refund"
     CREDIT_NOTE = "credit_note", "Credit note"
     DISPUTE = "dispute", "Dispute"
+
+
+#: Stripe's words for disputes after which the payment stands.
+STANDS = ("won", "warning_closed", "prevented")
 
 
 class Movement(models.Model):
@@ -210,6 +219,8 @@ class Dunning(models.Model):
     #: When egress was disabled, and until when the addresses are held.
     disabled_at = models.DateTimeField(null=True)
     held_until = models.DateTimeField(null=True)
+    #: Those that weren't looked at for longest come first, so that each has its turn.
+    looked_at = models.DateTimeField(default=clock.unmoved)
     ended_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -79,7 +79,8 @@ class TrafficRecord(AppendOnly):
             models.CheckConstraint(condition=Q(slot__in=SLOTS), name="traffic_two_slots"),
             models.CheckConstraint(condition=~Q(sequence=0) | Q(sent_bytes__gte=0), name="traffic_close_is_positive"),
         )
-        indexes: ClassVar = [models.Index(fields=("assignment", "hour"))]
+        # As that of usage: a month's bytes are added up from the index alone.
+        indexes: ClassVar = [models.Index(fields=("assignment", "slot", "hour", "sent_bytes"), name="traffic_by_slot")]
 
     def __str__(self) -> str:
         return f"{self.assignment_id} slot {self.slot} at {self.hour:%Y-%m-%dT%H}Z: {self.sent_bytes} bytes"

@@ -5,7 +5,8 @@ from typing import ClassVar
 from django.db import models
 
 from egress.control import clock
-from portal.accounts.models import Team, User
+from egress.control.models_told import MailRow
+from portal.accounts.models import Team
 
 
 class Notice(models.Model):
@@ -21,8 +22,6 @@ class Notice(models.Model):
     #: The page that the mail leads to, from PORTAL_URL on.
     path = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=clock.now)
-    seen_at = models.DateTimeField(null=True)
-    seen_by = models.ForeignKey(User, models.SET_NULL, null=True, related_name="+")
 
     class Meta:
         ordering = ("-created_at", "-id")
@@ -33,19 +32,12 @@ class Notice(models.Model):
         return self.subject
 
 
-class NoticeMail(models.Model):
-    """One notice on its way to one person; sent at least once, as control's mails are."""
+class NoticeMail(MailRow):
+    """One notice on its way to one person."""
 
     notification = models.ForeignKey(Notice, models.CASCADE, related_name="mails")
-    user = models.ForeignKey(User, models.CASCADE, related_name="+")
-    #: When to try (again); None once it was sent or given up.
-    due_at = models.DateTimeField(null=True, default=clock.unmoved, db_index=True)
-    attempts = models.PositiveSmallIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True)
-    error = models.CharField(max_length=200, blank=True)
 
-    class Meta:
-        ordering = ("due_at", "id")
+    class Meta(MailRow.Meta):
         constraints = (models.UniqueConstraint(fields=("notification", "user"), name="one_billing_mail_per_person"),)
 
     def __str__(self) -> str:

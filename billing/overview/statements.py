@@ -3,9 +3,9 @@
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from django.db.models import Min, QuerySet
+from django.db.models import Min, Prefetch, QuerySet
 
-from billing.models import Statement, StatementLine, UsageRecord
+from billing.models import Movement, MovementKind, Statement, StatementLine, UsageRecord
 from billing.rating.months import month_of
 from portal.accounts.models import Team
 
@@ -14,8 +14,10 @@ MONTHS_SHOWN = 36
 
 
 def statements_of(team: Team) -> QuerySet[Statement]:
-    """Return a team's statements, newest first, with their invoices where there are."""
-    return Statement.objects.filter(team=team).select_related("invoice").order_by("-month", "currency")
+    """Return a team's statements, newest first, with their invoices where there are, and those' disputes."""
+    disputes = Prefetch("invoice__movements", Movement.objects.filter(kind=MovementKind.DISPUTE), to_attr="disputes")
+    rows = Statement.objects.filter(team=team).select_related("invoice").prefetch_related(disputes)
+    return rows.order_by("-month", "currency")
 
 
 def statement_of(team: Team, statement_id: str) -> Statement | None:

@@ -47,7 +47,7 @@ def close_months() -> int:
         return 0
     ends_at = monotonic() + BUDGET_SECONDS
     made = 0
-    for month in _due():
+    for month in due_months():
         if monotonic() > ends_at:
             break
         try:
@@ -81,31 +81,32 @@ def close_month(month: date, ends_at: float | None = None) -> int:
     return made
 
 
-def _due() -> Iterator[date]:
+def due_months() -> Iterator[date]:
     """Yield the months that can be closed and aren't, from the first in the ledger on."""
     first = UsageRecord.objects.order_by("hour").values_list("hour", flat=True).first()
     if first is None:
         return
     closed = set(MonthClose.objects.exclude(closed_at=None).values_list("month", flat=True))
     month = months.month_of(first)
-    while _open_until(month) <= clock.now():
+    while open_until(month) <= clock.now():
         if month not in closed:
             yield month
         month = months.following(month)
 
 
-def _open_until(month: date) -> datetime:
+def open_until(month: date) -> datetime:
+    """Return from when on a month can be closed: what happened in it may become known late."""
     return months.end_of(month) + timedelta(hours=settings.BILLING_HOLD_HOURS)
 
 
 def _require_due(month: date) -> None:
-    if clock.now() < _open_until(month):
+    if clock.now() < open_until(month):
         raise MonthOpen(
-            f"Statements of {month:%Y-%m} can be made from {_open_until(month):%Y-%m-%d %H:%M} UTC on: what happened in"
+            f"Statements of {month:%Y-%m} can be made from {open_until(month):%Y-%m-%d %H:%M} UTC on: what happened in"
             " it may become known late."
         )
     looked_at = set(MonthClose.objects.exclude(looked_at=None).values_list("month", flat=True))
-    if earlier := next((each for each in _due() if each < month and each not in looked_at), None):
+    if earlier := next((each for each in due_months() if each < month and each not in looked_at), None):
         raise EarlierMonthOpen(f"{earlier:%Y-%m} has no statements yet: close it before {month:%Y-%m}.")
 
 

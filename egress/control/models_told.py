@@ -121,10 +121,12 @@ class Notification(models.Model):
         return self.subject
 
 
-class Mail(models.Model):
-    """One notification on its way to one person; sent at least once, by whichever worker claims it."""
+class MailRow(models.Model):
+    """One thing on its way to one person; sent at least once, by whichever worker claims it (`told.mail`).
 
-    notification = models.ForeignKey(Notification, models.CASCADE, related_name="mails")
+    `notification` is what is told: a foreign key of the table's own, with `mails` as its way back.
+    """
+
     user = models.ForeignKey(User, models.CASCADE, related_name="+")
     #: When to try (again); None once it was sent or given up.
     due_at = models.DateTimeField(null=True, default=clock.unmoved, db_index=True)
@@ -133,7 +135,16 @@ class Mail(models.Model):
     error = models.CharField(max_length=200, blank=True)
 
     class Meta:
+        abstract = True
         ordering = ("due_at", "id")
+
+
+class Mail(MailRow):
+    """One notification on its way to one person."""
+
+    notification = models.ForeignKey(Notification, models.CASCADE, related_name="mails")
+
+    class Meta(MailRow.Meta):
         constraints = (models.UniqueConstraint(fields=("notification", "user"), name="one_mail_per_person"),)
 
     def __str__(self) -> str:

@@ -14,6 +14,8 @@ from . import clock, installation
 from .condition import Condition, Side, Word, condition_of
 from .errors import AppUnknown, StandsStill
 from .health import LOST, is_fresh
+from .holds import CODE as ADDRESSES_HELD
+from .holds import Hold, holds_of
 from .models import (
     App,
     Assignment,
@@ -118,6 +120,8 @@ class EgressView:
     #: How an active pair fares, and since when as far as that was noted; None otherwise.
     condition: Condition | None = None
     condition_since: datetime | None = None
+    #: While the platform holds the addresses of what it disabled.
+    hold: Hold | None = None
     #: Addresses that were lost or replaced, until somebody has dealt with it.
     address_news: tuple[Notification, ...] = ()
 
@@ -202,7 +206,7 @@ def lagging_nodes(assignment: Assignment, nodes: Iterable[Node] | None = None) -
 
 
 def egress_view(app: App) -> EgressView:
-    """Return everything about `app`'s egress, in seven queries at most, whatever the number of nodes."""
+    """Return everything about `app`'s egress, in eight queries at most, whatever the number of nodes."""
     assignment = current_assignment(app)
     events = tuple(app.events.select_related("actor", "gateway", "node")[:EVENTS_SHOWN])
     if assignment is None:
@@ -211,8 +215,9 @@ def egress_view(app: App) -> EgressView:
     nodes = live_nodes(assignment.cluster_id)
     enabled = assignment.wish == Wish.ENABLED
     lagging = lagging_nodes(assignment, nodes)
-    busy = is_busy(assignment)
-    problem = problem_of(assignment, changes_wait=installation.changes_wait() if busy else "")
+    hold = holds_of([assignment]).get(assignment.pk)
+    busy = is_busy(assignment) and not hold
+    problem = problem_of(assignment, changes_wait=installation.changes_wait() if busy else "", hold=hold)
     condition, condition_since = condition_now(assignment, gateways, words_of(nodes, app.namespace))
     return EgressView(
         app=app,
@@ -234,6 +239,7 @@ def egress_view(app: App) -> EgressView:
         busy=busy,
         condition=condition,
         condition_since=condition_since,
+        hold=hold,
         address_news=address_news(assignment) if enabled else (),
     )
 
@@ -295,8 +301,13 @@ def is_busy(assignment: Assignment) -> bool:
     return assignment.wish == Wish.DISABLED or not settled
 
 
-def problem_of(assignment: Assignment, *, changes_wait: str) -> Problem:
-    """Return what holds `assignment` up: `changes_wait`, where all do, if it is under way; else its own trouble."""
+def problem_of(assignment: Assignment, *, changes_wait: str, hold: Hold | None = None) -> Problem:
+    """Return what holds `assignment` up: its hold; `changes_wait`, where all do; else its own trouble.
+
+    Only one that is disabled has a hold.
+    """
+    if hold:
+        return Problem(ADDRESSES_HELD, hold.message)
     if changes_wait and is_busy(assignment):
         return Problem(StandsStill.code, changes_wait)
     return Problem(assignment.error_code, assignment.error_message)

@@ -30,7 +30,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response:
     """Answer any exception of a view; what nobody foresaw is logged and told without its inside."""
     if isinstance(error, EgressError):
         set_rollback()
-        return error_response(error.http_status, error.code, str(error))
+        answer = error_response(error.http_status, error.code, str(error))
+        if after := getattr(error, "retry_after_seconds", 0):
+            answer.headers["Retry-After"] = str(after)
+        return answer
     response = exception_handler(error, context)
     if response is None:
         logger.error("API request failed: %s", _described(context), exc_info=error)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -109,8 +110,13 @@ class EgressSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field(ProblemSerializer(allow_null=True))  # type: ignore[untyped-decorator]  # its types are skipped
     def get_error(self, view: EgressView | EgressOverview) -> Any:
-        """Return the problem; None where there is none."""
-        return ProblemSerializer(view).data if view.error_code else None
+        """Return the problem; None where there is none. Of a hold it says where to pay."""
+        if not view.error_code:
+            return None
+        problem = ProblemSerializer(view).data
+        if view.hold:
+            problem["message"] += f" {settings.PORTAL_URL}{reverse('web:billing-overview', args=[view.app.team.slug])}"
+        return problem
 
 
 class KnownKeysSerializer(serializers.Serializer[Any]):

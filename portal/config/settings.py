@@ -253,6 +253,7 @@ CELERY_BEAT_SCHEDULE = {
     "handle-events": {"task": "billing.tasks.handle_events", "schedule": 60.0, "options": {"expires": 55}},
     "remind": {"task": "billing.tasks.remind", "schedule": 60.0, "options": {"expires": 55}},
     "look-at-budgets": {"task": "billing.tasks.look_at_budgets", "schedule": 300.0, "options": {"expires": 240}},
+    "look-for-disputes": {"task": "billing.tasks.look_for_disputes", "schedule": 3600.0, "options": {"expires": 600}},
     "forget-events": {"task": "billing.tasks.forget_events", "schedule": 3600.0, "options": {"expires": 600}},
     "export-months": {"task": "billing.tasks.export_months", "schedule": 3600.0, "options": {"expires": 600}},
 }
@@ -371,6 +372,7 @@ BILLING_HOLD_HOURS = _bounded("BILLING_HOLD_HOURS", 24, 24, 240)
 #: AdmissionRefused. They are asked inside the transaction that enables, so they lock what they count and call nobody.
 EGRESS_ADMISSION: list[str] = [
     "billing.guards.policies.payment_method",
+    "billing.guards.policies.debt",
     "billing.guards.policies.quota",
     "billing.guards.policies.spend_limit",
 ]
@@ -387,6 +389,9 @@ STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", "")
 STRIPE_API_URL = env.str("STRIPE_API_URL", "")
 #: Let Stripe compute taxes. They come on top of what statements say.
 STRIPE_TAX = env.bool("STRIPE_TAX", False)
+#: So many invoices a worker brings to Stripe at once: each asks some five times a second. Stripe takes 100 requests a
+#: second, 25 in test mode.
+STRIPE_AT_ONCE = _bounded("STRIPE_AT_ONCE", 8, 1, 16)
 #: So long what webhooks brought is kept once it is dealt with.
 STRIPE_EVENTS_KEPT_DAYS = _bounded("STRIPE_EVENTS_KEPT_DAYS", 90, 7, 3_650)
 #: On which days after a payment failed the team is reminded.

@@ -4,7 +4,7 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
-from billing.exports.errors import TeamUnknown
+from billing.exports.errors import ExportBusy, TeamUnknown
 from billing.exports.response import download
 from egress.control.errors import EgressError
 from portal.accounts.models import Team, User
@@ -19,7 +19,10 @@ def export(request: PageRequest) -> HttpResponseBase:
     try:
         return download(request.GET.dict(), team=_team(request.user, request.GET.get("team", "")))
     except EgressError as error:
-        return render(request, f"{error.http_status}.html", {"message": str(error)}, status=error.http_status)
+        answer = render(request, f"{error.http_status}.html", {"message": str(error)}, status=error.http_status)
+        if isinstance(error, ExportBusy):
+            answer.headers["Retry-After"] = str(error.retry_after_seconds)
+        return answer
 
 
 def _team(user: User, slug: str) -> Team:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from billing.guards.errors import PaymentMethodNeeded, QuotaReached, SpendLimitReached
+from billing.guards.errors import InvoicesUnpaid, PaymentMethodNeeded, QuotaReached, SpendLimitReached
 from egress.control.errors import AdmissionRefused
 from egress.control.models import App
 from egress.control.selectors import Actor
@@ -12,6 +12,7 @@ from egress.control.services import enable_refusal
 
 #: {code: (page of the team's billing, what its link says)}
 _NEXT = {
+    InvoicesUnpaid.code: ("web:billing-overview", "Go to billing"),
     PaymentMethodNeeded.code: ("web:billing-payment", "Go to payment"),
     SpendLimitReached.code: ("web:billing-limits", "Go to the spend limit"),
     QuotaReached.code: ("web:billing-overview", "Go to billing"),

@@ -65,6 +65,8 @@ _BY_STATUS = {
 
 def state_of(view: EgressView | EgressOverview) -> State:
     """Return the page's state; an active pair with a dead gateway is not simply active."""
+    if view.hold:
+        return State(tone=Tone.BAD, label="Disabled, addresses held", sentence=view.hold.message)
     if view.uncovered_nodes and view.status in {AssignmentStatus.DISTRIBUTING, AssignmentStatus.ACTIVE}:
         return _uncovered(view.uncovered_nodes)
     if view.condition is not None and view.condition.state != PairState.WHOLE:

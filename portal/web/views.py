@@ -16,13 +16,13 @@ from egress.control.told.notices import notification_seen, notifications_of
 
 from .forms import DisableForm, OutageForm
 from .guards import PageRequest, logged_in, may_change, of_app
+from .news import page_of
 from .page import app_page
 from .pricing import current_price
 from .refusals import against_enabling
 from .rows import teams_of
 
 APPS_PER_PAGE = 50
-NOTIFICATIONS_PER_PAGE = 20
 NO_CONTENT = 204
 
 
@@ -109,8 +109,8 @@ def outage(request: PageRequest, app: App) -> HttpResponse:
 @logged_in
 def notifications(request: PageRequest) -> HttpResponse:
     """List what the user's teams were told, newest first."""
-    page = Paginator(notifications_of(request.user), NOTIFICATIONS_PER_PAGE).get_page(request.GET.get("page"))
-    return render(request, "web/notifications.html", {"section": "notifications", "page": page})
+    page, entries = page_of(request.user, request.GET.get("page", ""))
+    return render(request, "web/notifications.html", {"section": "notifications", "page": page, "entries": entries})
 
 
 @require_POST

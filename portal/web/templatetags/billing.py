@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing import words
-from billing.models import Invoice, InvoiceStatus
+from billing.models import Invoice, InvoiceStatus, Movement
 
 register = template.Library()
 
@@ -73,6 +73,18 @@ def invoice_tone(invoice: Invoice) -> str:
     if invoice.status == InvoiceStatus.OPEN and invoice.failed_at:
         return "bad"
     return _TONES.get(InvoiceStatus(invoice.status), "busy")
+
+
+@register.filter
+def dispute_words(movement: Movement) -> str:
+    """Say how a dispute stands; "" once it is over and the payment stands."""
+    return words.dispute(movement.status)
+
+
+@register.filter
+def movement_words(movement: Movement) -> str:
+    """Say what became of a payment, refund, credit note or dispute."""
+    return words.movement(movement.kind, movement.status)
 
 
 @register.filter

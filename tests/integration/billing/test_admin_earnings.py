@@ -65,6 +65,11 @@ def test_revenue_adds_up_by_month_and_currency(admin_client: Client) -> None:
         stripe_id="re_1", kind="refund", account=paid.account, invoice=paid, currency="USD", cents=500,
         status="succeeded", happened_at=FEBRUARY,
     )  # fmt: skip
+    for number, status in enumerate(("lost", "won", "needs_response", "warning_needs_response")):
+        Movement.objects.create(
+            stripe_id=f"du_{number}", kind="dispute", account=paid.account, invoice=paid, currency="USD", cents=350,
+            status=status, happened_at=FEBRUARY,
+        )  # fmt: skip
     open_one = statement(make_team(), MONTH, sold(app, 100))
     invoice(open_one, "open", due_cents=119, tax_cents=19)
     given_up = statement(make_team(), FEBRUARY.date(), sold(app, 100, month=FEBRUARY.date()))
@@ -75,7 +80,13 @@ def test_revenue_adds_up_by_month_and_currency(admin_client: Client) -> None:
     assert (january.month, january.statements, january.stated, january.tax) == (MONTH, 2, 2100, 399)
     assert january.kinds == {"usage": 2600, "traffic": 300, "discount": -280, "credit": -520}
     assert sum(january.kinds.values()) == january.stated
-    assert (january.paid, january.unpaid, january.given_up, january.refunded) == (2380, 119, 0, 500)
+    assert (january.paid, january.unpaid, january.given_up, january.refunded, january.disputed) == (
+        2380,
+        119,
+        0,
+        500,
+        700,
+    )
     assert (february.stated, february.unpaid, february.given_up, february.credited) == (100, 0, 100, 7)
     page = admin_client.get(reverse("admin:billing_revenue")).content.decode()
     assert all(words in page for words in ("2026-02", "2026-01", "$21.00", "\N{MINUS SIGN}$5.20", "$23.80", "$1.19"))

@@ -227,7 +227,7 @@ def test_under_asgi_each_chunk_is_made_when_the_one_before_is_sent() -> None:
             yield b"%d" % number
 
     async def read() -> None:
-        response = ExportResponse(chunks(), Format.CSV, "nine.csv")
+        response = ExportResponse(chunks(), Format.CSV, "nine.csv", whose="a team")
         async for chunk in response:
             assert made[-1] == int(chunk)
 

@@ -3,7 +3,8 @@
 import hashlib
 import html
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from billing import tasks
+from billing.exports import folder as folders
 from billing.exports.folder import MANIFEST, locked
 from billing.exports.months import export_months
 from billing.models import MonthExport, Statement, UsageRecord
 from tests.factories import make_app, make_team
-from tests.integration.billing.export_killer import Killer
+from tests.integration.billing.dying import Ended, Points, in_process, watch_commits
 from tests.integration.billing.exports_made import (
     BEGIN,
     HOUR,
@@ -29,7 +31,6 @@ from tests.integration.billing.exports_made import (
     statement,
     whole_month,
 )
-from tests.integration.control.processes import database_url
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly]
 
@@ -45,13 +46,6 @@ def out(tmp_path: Path, settings: Settings) -> Path:
 @pytest.fixture
 def finished(db: None) -> Statement:
     return whole_month()
-
-
-@pytest.fixture
-def killer(finished: Statement) -> Iterator[Killer]:
-    killer = Killer(database_url())
-    yield killer
-    killer.close()
 
 
 def held(folder: Path) -> dict[str, bytes]:
@@ -173,19 +167,50 @@ def test_a_bad_month_does_not_hold_up_others(out: Path, finished: Statement) -> 
     assert {str(row): bool(row.problem) for row in MonthExport.objects.all()} == {"2026-09": True, "2026-10": False}
 
 
-def test_killed_anywhere_it_leaves_whole_files_and_the_next_run_finishes(
-    tmp_path: Path, killer: Killer, finished: Statement
-) -> None:
-    points = killer.write(tmp_path / "unharmed")
-    whole = held(tmp_path / "unharmed")
-    assert {"before name", "after name", "before disk", "after disk", "chunk"} <= set(points)
+def watch_files(points: Points) -> None:
+    """See every file that gets its name, everything that is brought to the disk, every commit, and each chunk."""
 
-    for number, point in enumerate(points):
-        folder = tmp_path / f"killed-{number}"
-        assert killer.write(folder, kill_at=number) == points[: number + 1], "killed there"
-        left = held(folder)
-        assert left.items() <= whole.items(), f"half a file after a kill at {point}"
-        assert MANIFEST not in left or left == whole, f"a manifest without its files after a kill at {point}"
-        killer.write(folder)
-        assert held(folder) == whole, f"not finished after a kill at {point}"
-        assert not list(folder.rglob("*.part"))
+    def round_of(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with points.at(name):
+                return real(*args, **kwargs)
+
+        return call
+
+    watch_commits(points)
+    Path.replace = round_of("name", Path.replace)  # type: ignore[method-assign]
+    os.fsync = round_of("disk", os.fsync)
+    in_chunks = folders.write
+
+    def write(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+        for chunk in in_chunks(*args, **kwargs):
+            with points.at("chunk"):
+                yield chunk
+
+    folders.write = write
+
+
+def written(folder: Path, settings: Settings, **wanted: Any) -> Ended:
+    settings.BILLING_EXPORT_DIR = str(folder)
+    return in_process(export_months, watch=watch_files, **wanted)
+
+
+def test_killed_anywhere_it_leaves_whole_files_and_the_next_run_finishes(
+    tmp_path: Path, settings: Settings, finished: Statement
+) -> None:
+    settings.BILLING_EXPORT_FILES = ["csv:day", "focus:day"]
+    points = written(tmp_path / "unharmed", settings).passed
+    whole = held(tmp_path / "unharmed")
+    assert {"name", "disk", "chunk", "commit"} <= {point.rpartition(":")[2] for point in points}
+
+    for number, point in enumerate(points, 1):
+        for when in ("before", "after"):
+            folder = tmp_path / f"killed-{when}-{number}"
+            ended = written(folder, settings, die_at=number, when=when)
+            assert (ended.killed, ended.passed) == (True, points[:number]), "killed there"
+            left = held(folder)
+            assert left.items() <= whole.items(), f"half a file after a kill {when} {point}"
+            assert MANIFEST not in left or left == whole, f"a manifest without its files after a kill {when} {point}"
+            assert written(folder, settings).error == ""
+            assert held(folder) == whole, f"not finished after a kill {when} {point}"
+            assert not list(folder.rglob("*.part"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from billing.guards.errors import PaymentMethodNeeded, QuotaReached
-from billing.models import BillingAccount
+from billing.guards.errors import InvoicesUnpaid, PaymentMethodNeeded, QuotaReached
+from billing.models import BillingAccount, Dunning
 from egress.control import clock
 from egress.control.models import App, Assignment, AssignmentStatus, Cluster, Event
 from egress.control.services import egress_disable, egress_enable, enable_refusal
@@ -62,6 +62,42 @@ def test_quota_is_low_until_the_first_payment(team: Team, cluster: Cluster, owne
     pay(team)
     egress_enable(app=third, actor=owner)
     assert Assignment.objects.count() == 3
+
+
+def test_a_payment_by_a_card_that_was_stolen_raises_no_quota(
+    team: Team, cluster: Cluster, owner: User, settings: Settings
+) -> None:
+    settings.STRIPE_SECRET_KEY, settings.BILLING_QUOTA_BEFORE_PAYMENT = STRIPE, 1
+    first, second = apps(team, cluster, 2)
+    account = pay(team)
+    dispute = account.movements.create(
+        stripe_id="du_1", kind="dispute", currency="USD", cents=500, status="lost", reason="fraudulent",
+        happened_at=clock.now(),
+    )  # fmt: skip
+    egress_enable(app=first, actor=owner)
+    with pytest.raises(QuotaReached, match="may have 1"):
+        egress_enable(app=second, actor=owner)
+    # Unless the bank denies it; and an operator who knows the team says so by its own quota.
+    account.movements.update(status="won")
+    assert enable_refusal(app=second, actor=owner) is None
+    account.movements.filter(pk=dispute.pk).update(status="needs_response")
+    assert enable_refusal(app=second, actor=owner)
+    pay(team, quota=5)
+    egress_enable(app=second, actor=owner)
+
+
+def test_what_was_disabled_for_debts_is_not_enabled_before_they_are_paid(
+    team: Team, cluster: Cluster, owner: User
+) -> None:
+    (app,) = apps(team, cluster, 1)
+    dunning = Dunning.objects.create(account=pay(team))
+    # Who is only reminded goes on.
+    assert enable_refusal(app=app, actor=owner) is None
+    Dunning.objects.filter(pk=dunning.pk).update(disabled_at=clock.now())
+    with pytest.raises(InvoicesUnpaid, match="Pay them under Billing"):
+        egress_enable(app=app, actor=owner)
+    Dunning.objects.filter(pk=dunning.pk).update(ended_at=clock.now())
+    egress_enable(app=app, actor=owner)
 
 
 def test_without_stripe_there_is_no_first_payment_to_wait_for(

@@ -16,7 +16,7 @@ from egress.control.models import App, Assignment, Wish
 from egress.control.services import egress_disable, egress_enable
 from portal.accounts.models import Membership, Role, Team, User
 from tests.factories import make_app, make_cluster, make_team, make_user
-from tests.integration.billing.statements.dying import in_processes
+from tests.integration.billing.dying import in_processes
 from tests.integration.billing.statements.rows import book, go_to, make_assignment, make_price
 
 pytestmark = pytest.mark.django_db

@@ -10,6 +10,7 @@ import yaml
 
 from billing import metrics as billing
 from billing.collecting import concerns as money
+from billing.statements.concerns import problem_concerns
 from egress.control import attention
 from egress.control.metrics import table
 from egress.gateway import metrics as gateway
@@ -107,6 +108,7 @@ def _concerns() -> list[attention.Concern]:
         *money.invoice_concerns(),
         *money.movement_concerns(),
         *money.event_concerns(),
+        *problem_concerns(),
     ]
 
 
@@ -152,9 +154,12 @@ def test_the_jobs_that_alarms_name_are_the_samples() -> None:
 # --- runbooks --------------------------------------------------------------------------------------------------------
 
 HEADINGS = ["What it means", "What customers feel", "How to look", "What to do"]
-COMMANDS = {path.stem for path in ROOT.glob("*/*/management/commands/*.py") if path.stem != "__init__"} | {
-    "check"
-}  # Django's own
+COMMANDS = {
+    path.stem
+    for pattern in ("*/management/commands/*.py", "*/*/management/commands/*.py")
+    for path in ROOT.glob(pattern)
+    if path.stem != "__init__"
+} | {"check"}  # Django's own
 
 
 @pytest.mark.parametrize("alarm", RUNBOOKS)

@@ -20,5 +20,7 @@ def stripe_side(_stripe_process: StripeSide, settings: Settings) -> Iterator[Str
     settings.STRIPE_SECRET_KEY = KEY
     settings.STRIPE_WEBHOOK_SECRET = SECRET
     settings.STRIPE_API_URL = _stripe_process.url
+    # Other threads wouldn't see what a test's transaction made.
+    settings.STRIPE_AT_ONCE = 1
     yield _stripe_process
     _stripe_process.control("DELETE", "faults")

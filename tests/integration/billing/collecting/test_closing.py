@@ -75,3 +75,21 @@ def test_a_stranger_closes_nothing(stripe_side: StripeSide, settings: Settings) 
         close_account(team, actor=make_user())
     assert account_of(team).closed_at is None
     assert clock.now()
+
+
+def test_one_that_stripe_refuses_is_an_operators_and_holds_up_no_other(
+    stripe_side: StripeSide, settings: Settings
+) -> None:
+    teams = [make_payer(stripe_side, card=GOOD) for _ in range(2)]
+    for team in teams:
+        close_account(team, actor=team.members.get())
+    # Behind our back, by hand.
+    stripe_side.client.v1.customers.delete(account_of(teams[0]).stripe_customer)
+    settings.CLOCK_OFFSET_SECONDS = 40 * 86_400
+    for _ in range(2):
+        closing.sweep()
+    assert [account_of(team).settled_at is None for team in teams] == [False, False]
+    assert account_of(teams[1]).payment_method == ""
+    refusal = Refusal.objects.get()
+    assert (refusal.step, refusal.account) == ("account.close", account_of(teams[0]))
+    assert "See to its cards" in refusal.message

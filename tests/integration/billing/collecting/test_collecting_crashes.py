@@ -3,18 +3,16 @@
 However often, and wherever: one customer, one invoice, with exactly its items.
 """
 
-from collections.abc import Iterator
 from datetime import date
 
 import pytest
 
 from billing.models import BillingAccount, Invoice, Statement
 from egress.control import installation
-from tests.integration.control.processes import database_url
 
-from .killable import Done, Worker
+from .killed import do
 from .rows import check_collected, make_due, make_payer, make_statement
-from .stripe_side import KEY, StripeSide
+from .stripe_side import StripeSide
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly, pytest.mark.timeout(600)]
 MOST = 60
@@ -39,13 +37,6 @@ POINTS = [
 ]
 
 
-@pytest.fixture
-def worker(stripe_side: StripeSide) -> Iterator[Worker]:
-    worker = Worker(database_url(), STRIPE_SECRET_KEY=KEY, STRIPE_API_URL=stripe_side.url)
-    yield worker
-    worker.close()
-
-
 def statement_of_a_new_team() -> Statement:
     # Makes its row in a new database.
     installation.why_still()
@@ -53,51 +44,51 @@ def statement_of_a_new_team() -> Statement:
     return make_statement(team, 1250, 730, -80, month=date(2026, 10, 1))
 
 
-def finish(worker: Worker, statement: Statement) -> None:
+def finish(statement: Statement) -> None:
     make_due(statement=statement)
-    done = worker.do("collect")
+    done = do("collect")
     assert (done.killed, done.error) == (False, "")
 
 
-def test_the_points_are_those_that_are_listed(stripe_side: StripeSide, worker: Worker) -> None:
+def test_the_points_are_those_that_are_listed(stripe_side: StripeSide) -> None:
     statement = statement_of_a_new_team()
-    done = worker.do("collect")
+    done = do("collect")
     assert done.error == ""
     check_collected(stripe_side, statement)
     assert done.passed == POINTS
 
 
-def kill_at_each(worker: Worker, stripe_side: StripeSide, when: str) -> None:
+def kill_at_each(stripe_side: StripeSide, when: str) -> None:
     for number in range(1, MOST):
         statement = statement_of_a_new_team()
-        done: Done = worker.do("collect", number=number, when=when)
+        done = do("collect", die_at=number, when=when)
         if not done.killed:
             assert number == len(POINTS) + 1
             return
-        finish(worker, statement)
+        finish(statement)
         check_collected(stripe_side, statement)
         # Others don't distract the next worker.
         Invoice.objects.update(due_at=None)
     pytest.fail(f"more than {MOST} points")
 
 
-def test_killed_before_each_point_it_ends_in_one_invoice(stripe_side: StripeSide, worker: Worker) -> None:
-    kill_at_each(worker, stripe_side, "before")
+def test_killed_before_each_point_it_ends_in_one_invoice(stripe_side: StripeSide) -> None:
+    kill_at_each(stripe_side, "before")
 
 
 @pytest.mark.full
-def test_killed_after_each_point_it_ends_in_one_invoice(stripe_side: StripeSide, worker: Worker) -> None:
-    kill_at_each(worker, stripe_side, "after")
+def test_killed_after_each_point_it_ends_in_one_invoice(stripe_side: StripeSide) -> None:
+    kill_at_each(stripe_side, "after")
 
 
 @pytest.mark.full
-def test_dying_again_and_again_it_ends_in_one_invoice(stripe_side: StripeSide, worker: Worker) -> None:
+def test_dying_again_and_again_it_ends_in_one_invoice(stripe_side: StripeSide) -> None:
     statement = statement_of_a_new_team()
     for _ in range(3 * len(POINTS)):
         make_due()
         # The first is its claim: it gets on by one thing each time.
-        if not worker.do("collect", number=2, when="after").killed:
+        if not do("collect", die_at=2, when="after").killed:
             break
-    finish(worker, statement)
+    finish(statement)
     check_collected(stripe_side, statement)
     assert BillingAccount.objects.get().stripe_customer

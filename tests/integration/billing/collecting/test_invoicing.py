@@ -1,8 +1,10 @@
 """Statements become invoices at Stripe: by stripe-python over HTTP, with the stand-in as a process of its own."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
+from django.db import connections
 from pytest_django import Settings
 
 from billing import tasks
@@ -22,11 +24,12 @@ from billing.collecting.errors import NotSetUp, Refused
 from billing.collecting.seen import SeenInvoice
 from billing.models import Invoice, InvoiceStatus, Movement
 from egress.control import installation
-from tests.integration.control.processes import database_url
+from tests.integration.billing.dying import in_processes
+from tests.integration.control.processes import wait_for
 
-from .killable import Worker
-from .rows import FAILS_LATER, GOOD, check_collected, make_payer, make_statement
-from .stripe_side import KEY, StripeSide
+from .killed import watch_all
+from .rows import FAILS_LATER, GOOD, check_collected, make_due, make_payer, make_statement
+from .stripe_side import StripeSide
 
 pytestmark = [pytest.mark.django_db, pytest.mark.timeout(240)]
 
@@ -78,18 +81,53 @@ def test_a_declined_card_leaves_an_open_invoice(stripe_side: StripeSide) -> None
 def test_two_workers_at_once_make_one_invoice_each(stripe_side: StripeSide) -> None:
     statements = [make_statement(make_payer(name=f"Team {number}"), 100, 200) for number in range(3)]
     stripe_side.fault("slow", delay_seconds=0.05, left=100)
-    workers = [Worker(database_url(), STRIPE_SECRET_KEY=KEY, STRIPE_API_URL=stripe_side.url) for _ in range(2)]
-    try:
-        threads = [threading.Thread(target=worker.do, args=("collect",)) for worker in workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for worker in workers:
-            worker.close()
+    assert [ended.error for ended in in_processes(tasks.collect, count=2, watch=watch_all)] == ["", ""]
     for statement in statements:
         check_collected(stripe_side, statement)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_invoice_at_which_stripe_hangs_holds_up_no_other(stripe_side: StripeSide, settings: Settings) -> None:
+    settings.STRIPE_AT_ONCE = 4
+    hangs, *others = (make_statement(make_payer(name=f"Team {number}"), 100, 200) for number in range(6))
+    for statement in (hangs, *others):
+        customers.known(account_of(statement.team))
+    customer = account_of(hangs.team).stripe_customer
+    # Until faults are cleared.
+    stripe_side.fault("slow", "invoices.create", customer=customer, delay_seconds=600)
+    sweep = threading.Thread(target=in_thread, args=(tasks.collect,))
+    sweep.start()
+    try:
+        finalized = Invoice.objects.exclude(finalized_at=None)
+        wait_for(lambda: finalized.count() == len(others), "the other invoices")
+    finally:
+        stripe_side.control("DELETE", "faults")
+        sweep.join()
+    for statement in (hangs, *others):
+        check_collected(stripe_side, statement)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_when_stripe_is_away_each_thread_asks_once_and_the_next_sweep_goes_on(
+    stripe_side: StripeSide, settings: Settings
+) -> None:
+    settings.STRIPE_AT_ONCE = 2
+    statements = [make_statement(make_payer(name=f"Team {number}"), 100) for number in range(5)]
+    stripe_side.away()
+    tasks.collect()
+    assert 1 <= Invoice.objects.filter(attempts=1).count() <= 2
+    stripe_side.away(is_away=False)
+    make_due()
+    tasks.collect()
+    for statement in statements:
+        check_collected(stripe_side, statement)
+
+
+def in_thread(task: Callable[[], None]) -> None:
+    try:
+        task()
+    finally:
+        connections.close_all()
 
 
 def test_refunds_credit_notes_and_disputes_are_mirrored_as_they_stand(stripe_side: StripeSide) -> None:

@@ -8,7 +8,7 @@ from django.core import mail
 from pytest_django import Settings
 
 from billing import tasks
-from billing.collecting import account_of, collect, customers, mirror, paying, setup_session
+from billing.collecting import account_of, collect, customers, mirror, paying, reminding, setup_session
 from billing.models import Dunning, Invoice, Notice, NoticeMail, Refusal
 from egress.control import clock
 from egress.control.models import Assignment, AssignmentStatus, Event, Wish
@@ -16,11 +16,10 @@ from egress.control.services import egress_enable
 from tests.factories import make_app, make_cluster, make_node
 from tests.integration.control.cloud import FileCloud
 from tests.integration.control.fleet import Fleet
-from tests.integration.control.processes import database_url
 
-from .killable import Worker
+from .killed import do
 from .rows import FAILS_LATER, GOOD, make_payer, make_statement
-from .stripe_side import KEY, StripeSide
+from .stripe_side import StripeSide
 
 pytestmark = [pytest.mark.django_db, pytest.mark.costly, pytest.mark.timeout(300)]
 DAY = 86_400
@@ -217,35 +216,38 @@ def test_killed_at_each_point_it_disables_all_apps_and_tells_it_once(stripe_side
     team, cluster = invoice.account.team, make_cluster()
     actor = team.members.get()
     apps = [make_app(team, cluster) for _ in range(2)]
-    environment = {
-        "STRIPE_SECRET_KEY": KEY,
-        "STRIPE_API_URL": stripe_side.url,
-        "BILLING_DISABLE_UNPAID": "true",
-        "BILLING_GRACE_DAYS": "14",
-        "EMAIL_URL": "dummymail://",
-    }
-    worker = Worker(database_url(), **environment)
-    try:
-        for number in range(1, 40):
-            for app in apps:
-                egress_enable(app=app, actor=actor)
-            began = clock.now() - timedelta(days=30)
-            dunning = Dunning.objects.create(
-                account=invoice.account, began_at=began, told_date=began, warned_at=clock.now() - timedelta(days=20)
-            )
-            done = worker.do("remind", number=number)
-            assert done.error == ""
-            assert worker.do("remind").error == ""
-            assert not Assignment.objects.filter(wish=Wish.ENABLED).exists()
-            assert Notice.objects.filter(key=f"dunning-{dunning.pk}-disabled").count() == 1
-            asked = Event.objects.filter(subject="egress.disable", actor=None)
-            assert asked.count() == len(apps)
-            asked.delete()
-            Assignment.objects.update(status=AssignmentStatus.RELEASED)
-            Dunning.objects.update(ended_at=clock.now())
-            if not done.killed:
-                assert number > 4
-                return
-    finally:
-        worker.close()
+    for number in range(1, 40):
+        for app in apps:
+            egress_enable(app=app, actor=actor)
+        began = clock.now() - timedelta(days=30)
+        dunning = Dunning.objects.create(
+            account=invoice.account, began_at=began, told_date=began, warned_at=clock.now() - timedelta(days=20)
+        )
+        done = do("remind", die_at=number)
+        assert done.error == ""
+        assert do("remind").error == ""
+        assert not Assignment.objects.filter(wish=Wish.ENABLED).exists()
+        assert Notice.objects.filter(key=f"dunning-{dunning.pk}-disabled").count() == 1
+        asked = Event.objects.filter(subject="egress.disable", actor=None)
+        assert asked.count() == len(apps)
+        asked.delete()
+        Assignment.objects.update(status=AssignmentStatus.RELEASED)
+        Dunning.objects.update(ended_at=clock.now())
+        if not done.killed:
+            assert number > 4
+            return
     pytest.fail("more than 40 points")
+
+
+def test_each_debtor_has_its_turn_however_many_never_pay(
+    stripe_side: StripeSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that owe for longest are looked at first once, not each time."""
+    invoices = [failed_invoice(stripe_side) for _ in range(3)]
+    monkeypatch.setattr(reminding, "BATCH", 3)
+    reminding.look()
+    Notice.objects.all().delete()
+    monkeypatch.setattr(reminding, "BATCH", 1)
+    for _ in invoices:
+        reminding.look()
+    assert {notice.team for notice in Notice.objects.all()} == {invoice.account.team for invoice in invoices}

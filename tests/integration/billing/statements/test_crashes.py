@@ -8,11 +8,12 @@ from pytest_django import Settings
 
 from billing.models import Credit, MonthClose, Price, Statement, StatementLine, StatementProblem
 from billing.rating.services import price_set
+from billing.statements import close
 from billing.statements.close import close_months
 from egress.control import clock
 from egress.control.models import Assignment
 from tests.factories import make_team
-from tests.integration.billing.statements.dying import in_processes
+from tests.integration.billing.dying import in_processes
 from tests.integration.billing.statements.rows import (
     FEBRUARY,
     JANUARY,
@@ -27,6 +28,12 @@ from tests.integration.billing.statements.rows import (
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 #: The month is begun, two statements, all teams looked at, the month closed.
 LEAST_COMMITS = 5
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine takes longer than a run may.
+    monkeypatch.setattr(close, "BUDGET_SECONDS", 600.0)
 
 
 def two_teams() -> list[Assignment]:
