@@ -1,9 +1,11 @@
 """A pytest plugin: which of pytest-xdist's processes gets which files.
 
 Each file goes to one process, as `--dist loadfile` has it. Files whose tests share one running system go together, in
-few heaps: a whole system costs its processor time for as long as it stands, whether a test uses it or not.
+few heaps: a whole system costs its processor time for as long as it stands, whether a test uses it or not. A file that
+would keep one process busy long after the others is dealt out in pieces.
 """
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,18 @@ ROOT = Path(__file__).parent.parent
 HEAPS = 2
 #: What such a file says.
 SHARES = "system: System"
+#: Files that go in pieces, none of whose tests needs another one, and in how many.
+PIECES = {"tests/integration/control/test_crash_points.py": 8}
 
 
 class Dealer(LoadFileScheduling):  # type: ignore[misc]  # as above
     """Deals files out, or heaps of them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """Return the file or the heap of a test."""
+        """Return the file, the piece of it, or the heap of a test."""
         file: str = super()._split_scope(nodeid)
+        if pieces := PIECES.get(file):
+            return f"{file} piece {zlib.crc32(nodeid.encode()) % pieces}"
         return self._heaps.get(file, file)
 
     @property

@@ -1,4 +1,5 @@
-"""A pytest plugin: integration tests that use the database run on SQLite and on PostgreSQL; costly ones with --full.
+"""A pytest plugin: integration tests that use the database run on SQLite and on PostgreSQL; costly ones with --full,
+and those that are `on_postgresql` nowhere else.
 
 Each process of the tests has one PostgreSQL server, started when a test first needs it; the database in use is
 swapped between tests. What runs on PostgreSQL is of the kind `postgres`, what asks for a Redis of the kind `redis`.
@@ -22,7 +23,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "db" in metafunc.fixturenames or metafunc.definition.get_closest_marker("django_db"):
         costly = [pytest.mark.full] if metafunc.definition.get_closest_marker("costly") else []
         on_postgresql = pytest.param("postgresql", marks=[pytest.mark.postgres, *costly])
-        metafunc.parametrize("database_engine", ["sqlite", on_postgresql], indirect=True, scope="session")
+        others = [] if metafunc.definition.get_closest_marker("on_postgresql") else ["sqlite"]
+        metafunc.parametrize("database_engine", [*others, on_postgresql], indirect=True, scope="session")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

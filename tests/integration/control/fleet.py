@@ -61,7 +61,7 @@ class Fleet:
 
     def gateways(self) -> list[Gateway]:
         rows = self.assignment.gateways.exclude(provisioning_status=GatewayStatus.DELETED)
-        return list(rows.select_related("assignment").order_by("slot"))
+        return list(rows.select_related("assignment").order_by("slot", "created_at"))
 
     def step(self) -> Assignment:
         reconcile(self.assignment.pk)

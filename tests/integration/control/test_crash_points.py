@@ -25,7 +25,7 @@ from .play import MAX_DEATHS, Kill, Play
 from .processes import database_url
 
 #: Of the long form.
-RANDOM_RUNS = 60
+RANDOM_RUNS = 30
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.costly, pytest.mark.timeout(240)]
 
@@ -165,11 +165,10 @@ BOTH = ("before", "after")
 
 
 def deaths() -> Iterator[Any]:
-    """Yield in which scenario workers die, where and when.
+    """Yield in which scenario workers die, where and when: once before every point, at a few in a row.
 
-    In the normal run once before every point, at a few in a row: nothing lasting happens between two passages, so that
-    what a kill before one leaves is what a kill after the last one leaves. With --full in every scenario before and
-    after each of its points alone.
+    Nothing lasting happens between two passages, so that what a kill before one leaves is what a kill after the last
+    one leaves.
     """
     seen: set[str] = set()
     for scenario, points in POINTS.items():
@@ -177,8 +176,13 @@ def deaths() -> Iterator[Any]:
         seen |= set(new)
         for number in range(0, len(new), MAX_DEATHS):
             yield pytest.param(scenario, [(point, "before") for point in new[number : number + MAX_DEATHS]])
+
+
+def lone_deaths() -> Iterator[Any]:
+    """Yield every scenario with a death before and after each of its points alone."""
+    for scenario, points in POINTS.items():
         for point, when in product(points, BOTH):
-            yield pytest.param(scenario, [(point, when)], marks=pytest.mark.full)
+            yield pytest.param(scenario, [(point, when)])
 
 
 def label(value: Any) -> str:
@@ -197,6 +201,17 @@ def begin(cloud: FileCloud, worker: Worker, settings: Settings, kills: Iterable[
     return Play(make_fleet(cloud), worker, settings, iter(kills))
 
 
+def kills_of(deaths: Iterable[tuple[str, str]]) -> list[Kill]:
+    return [Kill(point=point, when=when, countdown=1) for point, when in deaths]
+
+
+def play_and_check(play: Play, scenario: str, deaths: int) -> None:
+    """Play it to its end, in which `deaths` workers died."""
+    SCENARIOS[scenario](play)
+    assert play.deaths == deaths, f"only {play.deaths} workers died: what comes next wasn't passed"
+    play.check()
+
+
 @pytest.fixture(scope="module")
 def worker(django_db_setup: None, database_engine: str) -> Iterator[Worker]:
     worker = Worker(database_url())
@@ -208,10 +223,16 @@ def worker(django_db_setup: None, database_engine: str) -> Iterator[Worker]:
 def test_a_worker_killed_here_leaves_a_pair_or_nothing(
     db: None, cloud: FileCloud, worker: Worker, settings: Settings, scenario: str, kills: list[tuple[str, str]]
 ) -> None:
-    play = begin(cloud, worker, settings, [Kill(point=point, when=when, countdown=1) for point, when in kills])
-    SCENARIOS[scenario](play)
-    assert play.deaths == len(kills), f"only {play.deaths} workers died: what comes next wasn't passed"
-    play.check()
+    play_and_check(begin(cloud, worker, settings, kills_of(kills)), scenario, len(kills))
+
+
+@pytest.mark.full
+@pytest.mark.on_postgresql
+@pytest.mark.parametrize(("scenario", "kills"), list(lone_deaths()), ids=label)
+def test_a_worker_killed_here_alone_leaves_a_pair_or_nothing(
+    db: None, cloud: FileCloud, worker: Worker, settings: Settings, scenario: str, kills: list[tuple[str, str]]
+) -> None:
+    play_and_check(begin(cloud, worker, settings, kills_of(kills)), scenario, len(kills))
 
 
 @pytest.mark.timeout(900)

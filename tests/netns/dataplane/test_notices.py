@@ -1,5 +1,7 @@
 """The data plane hears of others' changes to what is ours, and neither of its own nor of its neighbours'."""
 
+import time
+
 import pytest
 from dataplane_world import OBSERVER, A, B, World, route
 from test_altered import ALTERATIONS
@@ -20,7 +22,14 @@ MORE = {
 
 
 def quiet(pods: World) -> None:
-    """Have the node look until it has heard of all that it did itself: the second look changes nothing."""
+    """Have the node look until it has heard of all that it did itself: the second look changes nothing.
+
+    A bridge's IPv6 address is news twice: when it is given, and seconds later, when nobody else has claimed it.
+    """
+    until = time.monotonic() + 30
+    while pods.sh("n1", "ip", "-6", "address", "show", "tentative"):
+        assert time.monotonic() < until, "addresses stay tentative"
+        time.sleep(0.05)
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
     pods["n1"]("altered")
     assert pods["n1"]("altered") is False

@@ -150,7 +150,8 @@ def test_the_ledger_is_what_the_model_says(db: None, dice: Random) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.on_postgresql
 @pytest.mark.timeout(1800)
 def test_the_ledger_is_what_the_model_says_for_many_dice(db: None, seed: int) -> None:
-    for number in range(300):
+    for number in range(150):
         play(Random(seed * 1_000 + number))  # noqa: S311 - dice

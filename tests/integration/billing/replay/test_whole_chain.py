@@ -36,10 +36,11 @@ def test_any_history_is_billed_as_the_model_says(a_lab: None, db: None, seed: in
 
 
 @pytest.mark.full
+@pytest.mark.on_postgresql
 @pytest.mark.timeout(7_200)
 # Without shrinking: a history is its seed's.
 @settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
