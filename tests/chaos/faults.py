@@ -163,8 +163,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(name="responder stopped", where="gateway", begin=_lab("agent_freeze")),
     Kind(name="gateway's agent killed", where="gateway", begin=_lab("agent_kill"), seconds=3),
     Kind(name="probes blocked", where="gateway", begin=_lab("probes_blocked")),
-    # Until the agent has put it back, the gateway takes answers for its own, and refuses them by a reset (ADR 6).
-    Kind(name="gateway's ruleset flushed", where="gateway", begin=_lab("ruleset_flush"), seconds=3, resets="may"),
+    Kind(name="gateway's ruleset flushed", where="gateway", begin=_lab("ruleset_flush"), seconds=3),
     Kind(name="public link down", where="gateway", begin=_lab("link_down"), resets="may", short=True),
     Kind(name="internet lost on one", where="gateway", begin=_lab("internet_lost"), resets="may"),
     Kind(name="internet lost on both", where="pair", begin=_lab("internet_lost"), gap_seconds=None, resets="may"),

@@ -1,10 +1,10 @@
 """The data plane hears of others' changes to what is ours, and neither of its own nor of its neighbours'."""
 
-import time
-
 import pytest
 from dataplane_world import OBSERVER, A, B, World, route
 from test_altered import ALTERATIONS
+
+from tests.unit.node.rig import wait_for
 
 pytestmark = pytest.mark.netns
 MORE = {
@@ -26,10 +26,7 @@ def quiet(pods: World) -> None:
 
     A bridge's IPv6 address is news twice: when it is given, and seconds later, when nobody else has claimed it.
     """
-    until = time.monotonic() + 30
-    while pods.sh("n1", "ip", "-6", "address", "show", "tentative"):
-        assert time.monotonic() < until, "addresses stay tentative"
-        time.sleep(0.05)
+    wait_for(lambda: not pods.sh("n1", "ip", "-6", "address", "show", "tentative"), "addresses that nobody else has")
     pods["n1"]("reconcile", wish=pods.wish(routes=(route(),)))
     pods["n1"]("altered")
     assert pods["n1"]("altered") is False
