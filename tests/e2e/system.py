@@ -148,6 +148,20 @@ class System:
         with ThreadPoolExecutor(len(NODE_NAMES)) as pool:
             return set().union(*pool.map(lambda node: self.seen(app, kind, count, node=node), NODE_NAMES))
 
+    def check_pair(self, app: str, kind: str, count: int, pair: set[str]) -> None:
+        """Make requests from all nodes until both addresses of `pair` were seen; any other address fails at once.
+
+        On a busy machine a node may find a gateway silent for a moment: it prefers the other one for the hold-down.
+        """
+        seen: set[str] = set()
+
+        def both() -> bool:
+            seen.update(self.seen_from_all_nodes(app, kind, count))
+            assert seen <= pair, f"{app} was seen from {sorted(seen)}, but has {sorted(pair)}"
+            return seen == pair
+
+        wait_for(f"{app} is seen from both of its addresses", both, 120)
+
     @contextlib.contextmanager
     def holding(self, where: str, *, node: str = "", seconds: float) -> Iterator["Held"]:
         """Hold one connection open meanwhile, and wait at the end until it ended in its own time."""

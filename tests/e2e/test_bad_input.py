@@ -83,7 +83,7 @@ def test_a_refused_token_and_a_retry_once_it_is_renewed(system: System, customer
     addresses = system.wait_active(APP)
     assert system.egress(APP)["error"] is None
     assert len(system.droplets()) == 2
-    assert system.seen_from_all_nodes(APP, "tcp", 10) == addresses
+    system.check_pair(APP, "tcp", 10, addresses)
     status, text = customer.post(f"{page_of(system, APP)}egress/retry/", page=page_of(system, APP))
     assert (status, "nothing to retry" in text) == (409, True)
     system.disable(APP)
@@ -168,7 +168,7 @@ def hurried(system: System) -> Iterator[Hurried]:
 def test_enabling_many_times_at_once_makes_one_pair(system: System, hurried: Hurried) -> None:
     assert {status for status, _ in hurried.answers} == {200}
     assert len(system.droplets()) == 2
-    assert system.seen_from_all_nodes(OTHER, "tcp", 10) == hurried.addresses
+    system.check_pair(OTHER, "tcp", 10, hurried.addresses)
 
 
 # --- agents ----------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_agents_that_talk_nonsense_are_refused(system: System, hurried: Hurried,
     assert [(status, error["code"]) for status, error in errors] == [wanted for _, wanted in messages], done.stderr
     assert all(error["message"] for _, error in errors)
     assert all(token not in body for _, body in answers for token in (WRONG, system.seed["join_token"]))
-    assert system.seen_from_all_nodes(OTHER, "tcp", 10) == hurried.addresses
+    system.check_pair(OTHER, "tcp", 10, hurried.addresses)
 
 
 def test_after_all_that_nodes_are_in_sync_and_enabling_waits_for_disabling(system: System, hurried: Hurried) -> None:

@@ -37,7 +37,7 @@ def test_200_requests_from_every_container_arrive_from_the_apps_two_addresses(
     system: System, addresses: set[str], kind: str
 ) -> None:
     assert not addresses & SHARED
-    assert system.seen_from_all_nodes(APP, kind, 200) == addresses
+    system.check_pair(APP, kind, 200, addresses)
 
 
 @pytest.mark.parametrize("kind", ["tcp", "udp"])

@@ -46,7 +46,7 @@ def check_new_container(system: System, node: str, addresses: set[str]) -> None:
 
 
 def test_running_containers_go_on(system: System, addresses: set[str]) -> None:
-    assert system.seen_from_all_nodes(APP, "tcp", 50) == addresses
+    system.check_pair(APP, "tcp", 50, addresses)
     assert system.seen_from_all_nodes(NEIGHBOUR, "tcp", 20) == SHARED
 
 
@@ -79,7 +79,7 @@ def test_a_control_plane_that_comes_back_is_in_sync(system: System, addresses: s
     assert system.wait_active(APP) == addresses
     others = system.enable(OTHER)
     assert not others & addresses
-    assert system.seen_from_all_nodes(OTHER, "tcp", 20) == others
-    assert system.seen_from_all_nodes(APP, "tcp", 20) == addresses
+    system.check_pair(OTHER, "tcp", 20, others)
+    system.check_pair(APP, "tcp", 20, addresses)
     system.disable(OTHER)
     assert system.seen_from_all_nodes(OTHER, "tcp", 5) == SHARED
